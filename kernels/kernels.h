@@ -1,0 +1,191 @@
+// Kernels: the arithmetic of a transformer on plain spans, once per instruction set.
+//
+// One struct of function pointers; scalar.cpp, avx2.cpp and avx512.cpp each fill one, dispatch.cpp
+// picks once (SLUICE_ISA=scalar|avx2|avx512 forces one). Nothing here allocates, locks, throws or
+// keeps state; every function may be called from any thread. Arrays of floats are contiguous and
+// need no alignment unless said; weights come as stored in their files, at any address.
+//
+// Determinism. Every table gives the same bits for the same input, for any split of the rows among
+// threads and of the tokens among calls:
+//  * A float dot product of n terms has 16 lanes; lane j accumulates terms j, j+16, j+32, ... in
+//    order with fma, a short last block being padded with zero weights and zero inputs. The lanes
+//    are then summed by halves: l[j] += l[j+8], then +4, +2, +1 (kernels::sum of scalar.cpp). Sums
+//    (RMS norm, softmax) do the same with plain additions.
+//  * Integer dot products are exact in int32, so their order is free; the group results are
+//  accumulated
+//    in float, group after group: acc = fma(float(dot), weight_scale * input_scale, acc).
+//  * exp is one polynomial with fixed fma steps (exp_f32 in scalar.cpp); sqrt and division are
+//  IEEE's.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace sluice::kernels {
+
+enum class Isa : uint8_t { scalar, avx2, avx512 };
+
+enum class Format : uint8_t {
+  f32,
+  f16,
+  bf16,
+  turboquant,  // codebook indices + F16 scales in the MLX layout, see Matrix
+};
+
+// The centroids of a TurboQuant matrix, prepared for the kernels (make_codebook).
+struct alignas(64) Codebook {
+  float values[16];  // centroids as stored, ascending; unused entries 0
+  // values[i] ≈ quantized[i] * step. All even or all odd, and at most 255 in magnitude: half the
+  // distance to the lowest such number is a byte, which is what dot products look up.
+  int16_t quantized[16];
+  float step;
+  uint32_t length;  // 3 (ternary), 4, 8, 16
+};
+
+// One weight matrix, as its file stores it: y = W x, W [rows, cols].
+struct Matrix {
+  Format format = Format::f32;
+  uint32_t rows = 0;
+  uint32_t cols = 0;
+  // f32, f16, bf16: [rows, cols], row-major.
+  // turboquant: U32 [rows, row_words]: floor(32/bits) indices per word (ternary: 20 base-3 digits),
+  // the first in the lowest bits, the last word of a row zero padded; row_words as row_words()
+  // says.
+  const std::byte* data = nullptr;
+  // turboquant alone:
+  const std::byte* scales = nullptr;  // F16 [rows, cols / group]
+  uint32_t group = 0;                 // inputs that share a scale: 32, 64 or 128; divides cols
+  const Codebook* codebook = nullptr;
+};
+
+// What a vector load may touch past the last byte of data or scales: callers keep that many
+// readable (not necessarily meaningful) bytes behind every matrix.
+inline constexpr size_t kOverreadBytes = 64;
+
+// U32 words of a TurboQuant row of cols indices of a codebook of this length.
+uint32_t row_words(uint32_t cols, uint32_t codebook_length);
+
+// values: length ascending finite floats. Chooses step and the parity of quantized so that the
+// squared error of quantized * step, weighted with the Gaussian density at each centroid, is
+// smallest. Requires: length is 3, 4, 8 or 16, some value ≠ 0.
+Codebook make_codebook(const float* values, uint32_t length);
+
+// Vectors of inputs as 16-bit integers with a scale per group: x ≈ value * scale.
+//   scale = max|x| / 32512 over the group; value = round to nearest even of x * (32512 / max|x|);
+//   all 0 if max is 0.
+// 32512 = 127 * 256, so a value is 256 * high + low of two int8: products with bytes, which is what
+// processors multiply fastest, still give the exact sum. (Inputs of 8 bits would cost the output
+// 0.6 % of its size in every matrix; these cost 0.002 %.) The order of the values in memory is the
+// table's own: quantize and matmul_integer of one table belong together. The arrays are the
+// caller's; rows are padded with zeros to whole 64 inputs.
+struct QuantizedVectors {
+  std::byte* values = nullptr;  // [vectors, 2 * value_stride], 64-byte aligned; 2 bytes an input
+  float* scales = nullptr;      // [vectors, cols / group]
+  int32_t* sums = nullptr;      // [vectors, cols / group]: Σ values
+  uint32_t value_stride = 0;    // inputs between vectors: multiple of 64, ≥ cols
+  uint32_t group_stride = 0;    // ≥ cols / group
+};
+
+// Rows [row_begin, row_end) of a matrix times several vectors.
+struct MatmulTask {
+  uint32_t row_begin = 0;
+  uint32_t row_end = 0;
+  uint32_t vectors = 1;
+  uint32_t x_stride = 0;  // floats between input vectors (float paths)
+  uint32_t y_stride = 0;  // floats between output vectors
+};
+
+// The randomized Hadamard of TurboQuant on vectors of n: runs of run = m * 2^k, each
+// (1/√run) (H_m ⊗ H_2^k); m is 1, 12, 20 or 28. Fast Walsh–Hadamard within each of a run's m parts
+// of 2^k (stages h = 1, 2, 4, ...: a+b, a-b), then H_m across the parts (out_j = Σ_k ±x_k, k
+// ascending from the first term), then the factor. FORMATS: the tables are N. Sloane's.
+struct Rotation {
+  uint32_t n = 0;
+  uint32_t run = 0;  // largest m * 2^k that divides n
+  uint32_t m = 1;
+  float factor = 1;               // 1/√run, rounded once from double
+  const int8_t* table = nullptr;  // [m, m] of ±1 for m > 1; static storage
+};
+// Requires: n > 0. Total for every n (an odd prime gives run = 1, the identity).
+Rotation make_rotation(uint32_t n);
+
+enum class KvFormat : uint8_t { f32, f16 };
+
+// Attention of one token for one key/value head and the query heads that share it.
+struct AttentionTask {
+  const float* q = nullptr;      // [heads, head_dim], already normed and rotated
+  const std::byte* k = nullptr;  // [positions, head_dim] of format
+  const std::byte* v = nullptr;  // [positions, head_dim]
+  KvFormat format = KvFormat::f16;
+  uint32_t head_dim = 0;
+  uint32_t heads = 0;
+  uint32_t positions = 0;   // ≥ 1
+  float scale = 1;          // scores are scale * (q·k), the scale applied after the dot
+  float* scores = nullptr;  // scratch [heads, positions]
+  float* out = nullptr;     // [heads, head_dim]: Σ_t p_t v_t, t ascending, by fma
+};
+
+struct Table {
+  Isa isa;
+  const char* name;
+
+  // y[v * y_stride + r] = Σ_i W[r,i] x[v * x_stride + i] for the task's rows and vectors, in
+  // float32 (for turboquant: x is already rotated; inside a group the 16 lanes accumulate codebook
+  // value * x, and the group's lanes go into the row's lanes by fma with the group's scale).
+  void (*matmul)(const Matrix& w, const MatmulTask& task, const float* x, float* y);
+  // The same from integer inputs; turboquant only. The row's result is Σ_g fma(float(dot_g),
+  // weight_scale_g * (step * input_scale_g), acc), dot_g the exact Σ quantized[index] * value. The
+  // products are rounded in that order: (step * input_scale) first, then times the weight scale.
+  void (*matmul_integer)(const Matrix& w, const MatmulTask& task, const QuantizedVectors& x,
+                         float* y);
+  // Fills one vector of out (index `vector`) from x [cols]. Requires: group is a multiple of 16 and
+  // divides cols.
+  void (*quantize)(const float* x, uint32_t cols, uint32_t group, const QuantizedVectors& out,
+                   uint32_t vector);
+  // y = H(x ∘ signs), x and y [rotation.n], may be the same array. signs [n] of ±1.
+  void (*rotate)(const Rotation& rotation, const float* signs, const float* x, float* y);
+  // y = x * (1/√(mean(x²) + epsilon)) * weight; may be in place.
+  void (*rms_norm)(const float* x, const float* weight, uint32_t n, float epsilon, float* y);
+  // Rotates pairs (x[i], x[i + dim/2]) of each of `heads` vectors of head_dim floats, the first dim
+  // of each: (a cos - b sin, b cos + a sin) as fma(a, cos, -(b*sin)), fma(b, cos, a*sin). cos, sin
+  // [dim/2].
+  void (*rope_halves)(float* x, uint32_t heads, uint32_t head_dim, uint32_t dim, const float* cos,
+                      const float* sin);
+  // x = exp(x - max) / Σ. n ≥ 1.
+  void (*softmax)(float* x, uint32_t n);
+  // out = gate / (1 + exp(-gate)) * up; out may be gate.
+  void (*swiglu)(const float* gate, const float* up, uint32_t n, float* out);
+  // y += x;   y = fma(factor, x, y).
+  void (*add)(const float* x, uint32_t n, float* y);
+  void (*add_scaled)(float factor, const float* x, uint32_t n, float* y);
+  void (*attention)(const AttentionTask& task);
+  // Conversions of n values. To f16: round to nearest even, overflow to infinity. From f32, f16,
+  // bf16: exact. Source and destination at any address.
+  void (*to_f16)(const float* x, size_t n, std::byte* out);
+  void (*to_f32)(Format format, const std::byte* x, size_t n, float* out);
+};
+
+// What exp_f32 of scalar.cpp is made of; every table takes the same steps with the same constants.
+constexpr float kExpLowest = -105.0f;  // below, e^x is less than half of the smallest denormal
+constexpr float kExpHighest = 89.0f;   // e^89 overflows
+constexpr float kExpLog2E = 0x1.715476p+0f;
+constexpr float kExpShift = 0x1.8p+23f;  // adding it rounds to an integer, in the lowest bits
+// ln 2 in two parts; the first has so few bits that n * it is exact for every n that occurs.
+constexpr float kExpLn2High = 0x1.62e4p-1f;
+constexpr float kExpLn2Low = 0x1.7f7d1cp-20f;
+constexpr float kExpTaylor[8] = {1.0f / 5040, 1.0f / 720, 1.0f / 120, 1.0f / 24,
+                                 1.0f / 6,    1.0f / 2,   1.0f,       1.0f};
+
+// Defined by the files of that name; null where the compiler lacks the instruction set.
+const Table* scalar_table();
+const Table* avx2_table();
+const Table* avx512_table();
+
+// The best table this processor runs, or the one SLUICE_ISA names. Picked once. A wrong name, or
+// one this processor cannot run, prints what was expected to stderr and exits with status 2.
+const Table& table();
+// Whether this processor (and operating system) runs that table.
+bool supported(Isa isa);
+const Table& table(Isa isa);  // Requires: supported(isa)
+
+}  // namespace sluice::kernels

@@ -1,0 +1,48 @@
+// The table of an instruction set, made of the kernels over its Lanes.
+#pragma once
+
+#include "kernels/lanes_attention.h"
+#include "kernels/lanes_codebook.h"
+#include "kernels/lanes_elementwise.h"
+#include "kernels/lanes_integer.h"
+#include "kernels/lanes_matmul.h"
+#include "kernels/lanes_rotation.h"
+
+namespace sluice::kernels {
+namespace {
+
+inline void matmul(const Matrix& w, const MatmulTask& task, const float* x, float* y) {
+  switch (w.format) {
+    case Format::f32:
+      return matmul_floats<F32Weights>(w.data, w.cols, task, x, y);
+    case Format::f16:
+      return matmul_floats<F16Weights>(w.data, w.cols, task, x, y);
+    case Format::bf16:
+      return matmul_floats<Bf16Weights>(w.data, w.cols, task, x, y);
+    case Format::turboquant:
+      return matmul_codebook(w, task, x, y);
+  }
+}
+
+constexpr Table table_of(Isa isa, const char* name) {
+  return {
+      .isa = isa,
+      .name = name,
+      .matmul = matmul,
+      .matmul_integer = matmul_integer,
+      .quantize = quantize,
+      .rotate = rotate,
+      .rms_norm = rms_norm,
+      .rope_halves = rope_halves,
+      .softmax = softmax,
+      .swiglu = swiglu,
+      .add = add,
+      .add_scaled = add_scaled,
+      .attention = attention,
+      .to_f16 = to_f16,
+      .to_f32 = to_f32,
+  };
+}
+
+}  // namespace
+}  // namespace sluice::kernels

@@ -1,0 +1,346 @@
+// The scalar table: the oracle that every other table must match bit for bit. Dull on purpose:
+// plain loops in the order that kernels.h promises, compiled for the baseline processor.
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/kernels.h"
+
+namespace sluice::kernels {
+namespace {
+
+constexpr uint32_t kLanes = 16;
+constexpr float kLargestInput = 32512.0f;  // 127 * 256, see QuantizedVectors
+
+struct Lanes {
+  float lane[kLanes] = {};
+};
+
+// Adds the lanes by halves.
+float sum(Lanes lanes) {
+  for (uint32_t half = kLanes / 2; half > 0; half /= 2) {
+    for (uint32_t j = 0; j < half; ++j) lanes.lane[j] += lanes.lane[j + half];
+  }
+  return lanes.lane[0];
+}
+
+// e^x within one unit in the last place or so: 2^n * e^r with |r| ≤ ln 2 / 2, e^r by its Taylor
+// series up to r^7 (the rest is below 6e-9 of it). The bounds of x are where float32 has become 0
+// and infinity; NaN stays NaN. The power of two is applied in two halves, both normal numbers, so
+// that only the second multiplication can round: results below the normal range are right as well.
+float exp_f32(float x) {
+  x = x < kExpLowest ? kExpLowest : x;
+  x = x > kExpHighest ? kExpHighest : x;
+  const float shifted = std::fma(x, kExpLog2E, kExpShift);
+  const float n = shifted - kExpShift;
+  float r = std::fma(n, -kExpLn2High, x);
+  r = std::fma(n, -kExpLn2Low, r);
+  float p = kExpTaylor[0];
+  for (int i = 1; i < 8; ++i) p = std::fma(p, r, kExpTaylor[i]);
+  const int32_t exponent =
+      static_cast<int32_t>(std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(kExpShift));
+  const int32_t half = exponent >> 1;
+  const auto power_of_two = [](int32_t e) {
+    return std::bit_cast<float>((static_cast<uint32_t>(e) + 127) << 23);
+  };
+  return p * power_of_two(half) * power_of_two(exponent - half);
+}
+
+uint16_t f16_from_f32(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  const uint32_t sign = (bits >> 16) & 0x8000;
+  const uint32_t magnitude = bits & 0x7fffffff;
+  uint32_t half;
+  if (magnitude > 0x7f800000) {  // NaN: made quiet, the payload's upper bits kept
+    half = 0x7e00 | ((magnitude >> 13) & 0x3ff);
+  } else if (magnitude >= 0x47800000) {  // 65536 and more
+    half = 0x7c00;
+  } else if (magnitude < 0x33000000) {  // less than half of the smallest denormal
+    half = 0;
+  } else if (magnitude < 0x38800000) {  // below 2^-14: a denormal, in units of 2^-24
+    const uint32_t mantissa = (magnitude & 0x7fffff) | 0x800000;
+    const uint32_t shift = 126 - (magnitude >> 23);
+    const uint32_t odd = (mantissa >> shift) & 1;
+    half = (mantissa + (1u << (shift - 1)) - 1 + odd) >> shift;
+  } else {  // the exponent's bias changes from 127 to 15; rounding up may carry into infinity
+    const uint32_t rebiased = magnitude - (112u << 23);
+    half = (rebiased + 0xfff + ((rebiased >> 13) & 1)) >> 13;
+  }
+  return static_cast<uint16_t>(sign | half);
+}
+
+float f32_from_f16(uint16_t half) {
+  const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16;
+  uint32_t exponent = (half >> 10) & 0x1f;
+  uint32_t mantissa = half & 0x3ff;
+  if (exponent == 31) {  // infinity, or a NaN, which becomes quiet
+    const uint32_t quiet = mantissa != 0 ? 0x400000 : 0;
+    return std::bit_cast<float>(sign | 0x7f800000 | quiet | (mantissa << 13));
+  }
+  if (exponent == 0) {
+    if (mantissa == 0) return std::bit_cast<float>(sign);
+    exponent = 1;  // denormal: shift the leading one into its place
+    while ((mantissa & 0x400) == 0) {
+      mantissa <<= 1;
+      --exponent;
+    }
+    mantissa &= 0x3ff;
+  }
+  return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
+}
+
+template <typename T>
+T read(const std::byte* from, size_t index) {
+  T value;
+  std::memcpy(&value, from + index * sizeof(T), sizeof(T));
+  return value;
+}
+
+float element(Format format, const std::byte* data, size_t index) {
+  switch (format) {
+    case Format::f16:
+      return f32_from_f16(read<uint16_t>(data, index));
+    case Format::bf16:
+      return std::bit_cast<float>(static_cast<uint32_t>(read<uint16_t>(data, index)) << 16);
+    default:
+      return read<float>(data, index);
+  }
+}
+
+float dot(Format format, const std::byte* weights, size_t first, const float* x, uint32_t n) {
+  Lanes lanes;
+  for (uint32_t i = 0; i < n; i += kLanes) {
+    for (uint32_t j = 0; j < kLanes; ++j) {
+      const float w = i + j < n ? element(format, weights, first + i + j) : 0.0f;
+      const float value = i + j < n ? x[i + j] : 0.0f;
+      lanes.lane[j] = std::fma(w, value, lanes.lane[j]);
+    }
+  }
+  return sum(lanes);
+}
+
+// The codebook index of one weight of a TurboQuant matrix.
+uint32_t code(const Matrix& w, uint32_t row, uint32_t col) {
+  const size_t row_start = size_t{row} * row_words(w.cols, w.codebook->length);
+  if (w.codebook->length == 3) {
+    uint32_t word = read<uint32_t>(w.data, row_start + col / 20);
+    for (uint32_t digit = col % 20; digit > 0; --digit) word /= 3;
+    return word % 3;
+  }
+  const uint32_t bits = static_cast<uint32_t>(std::countr_zero(w.codebook->length));
+  const uint32_t per_word = 32 / bits;
+  const uint32_t word = read<uint32_t>(w.data, row_start + col / per_word);
+  return (word >> (col % per_word * bits)) & (w.codebook->length - 1);
+}
+
+float group_scale(const Matrix& w, uint32_t row, uint32_t group) {
+  return f32_from_f16(read<uint16_t>(w.scales, size_t{row} * (w.cols / w.group) + group));
+}
+
+float turboquant_dot(const Matrix& w, uint32_t row, const float* x) {
+  Lanes row_lanes;
+  for (uint32_t group = 0; group < w.cols / w.group; ++group) {
+    Lanes lanes;
+    for (uint32_t i = 0; i < w.group; ++i) {
+      const uint32_t col = group * w.group + i;
+      float& lane = lanes.lane[i % kLanes];
+      lane = std::fma(w.codebook->values[code(w, row, col)], x[col], lane);
+    }
+    const float scale = group_scale(w, row, group);
+    for (uint32_t j = 0; j < kLanes; ++j) {
+      row_lanes.lane[j] = std::fma(lanes.lane[j], scale, row_lanes.lane[j]);
+    }
+  }
+  return sum(row_lanes);
+}
+
+void matmul(const Matrix& w, const MatmulTask& task, const float* x, float* y) {
+  for (uint32_t v = 0; v < task.vectors; ++v) {
+    const float* input = x + size_t{v} * task.x_stride;
+    for (uint32_t row = task.row_begin; row < task.row_end; ++row) {
+      y[size_t{v} * task.y_stride + row] =
+          w.format == Format::turboquant
+              ? turboquant_dot(w, row, input)
+              : dot(w.format, w.data, size_t{row} * w.cols, input, w.cols);
+    }
+  }
+}
+
+// This table keeps inputs as plain 16-bit words.
+int16_t quantized_input(const QuantizedVectors& x, uint32_t vector, uint32_t col) {
+  int16_t value;
+  std::memcpy(&value, x.values + 2 * (size_t{vector} * x.value_stride + col), sizeof(value));
+  return value;
+}
+
+void matmul_integer(const Matrix& w, const MatmulTask& task, const QuantizedVectors& x, float* y) {
+  for (uint32_t v = 0; v < task.vectors; ++v) {
+    const float* input_scales = x.scales + size_t{v} * x.group_stride;
+    for (uint32_t row = task.row_begin; row < task.row_end; ++row) {
+      float total = 0;
+      for (uint32_t group = 0; group < w.cols / w.group; ++group) {
+        int32_t exact = 0;  // at most 128 * 255 * 32512 < 2^31
+        for (uint32_t i = 0; i < w.group; ++i) {
+          const uint32_t col = group * w.group + i;
+          exact += int32_t{w.codebook->quantized[code(w, row, col)]} * quantized_input(x, v, col);
+        }
+        const float input_scale = w.codebook->step * input_scales[group];
+        total =
+            std::fma(static_cast<float>(exact), group_scale(w, row, group) * input_scale, total);
+      }
+      y[size_t{v} * task.y_stride + row] = total;
+    }
+  }
+}
+
+void quantize(const float* x, uint32_t cols, uint32_t group, const QuantizedVectors& out,
+              uint32_t vector) {
+  std::byte* values = out.values + 2 * size_t{vector} * out.value_stride;
+  for (uint32_t g = 0; g < cols / group; ++g) {
+    // As integers the magnitudes order like the numbers, and a NaN is the largest of all.
+    uint32_t largest_bits = 0;
+    for (uint32_t i = 0; i < group; ++i) {
+      const uint32_t magnitude = std::bit_cast<uint32_t>(x[g * group + i]) & 0x7fffffff;
+      if (magnitude > largest_bits) largest_bits = magnitude;
+    }
+    const float largest = std::bit_cast<float>(largest_bits);
+    const float inverse = kLargestInput / largest;
+    const bool usable = std::isfinite(largest) && std::isfinite(inverse);
+    int32_t total = 0;
+    for (uint32_t i = 0; i < group; ++i) {
+      const float scaled = usable ? x[g * group + i] * inverse : 0.0f;
+      const auto value = static_cast<int16_t>(std::nearbyint(scaled));
+      std::memcpy(values + 2 * size_t{g * group + i}, &value, sizeof(value));
+      total += value;
+    }
+    out.scales[size_t{vector} * out.group_stride + g] = largest / kLargestInput;
+    out.sums[size_t{vector} * out.group_stride + g] = total;
+  }
+  std::memset(values + 2 * size_t{cols}, 0, 2 * size_t{(cols + 63) / 64 * 64 - cols});
+}
+
+void rotate(const Rotation& rotation, const float* signs, const float* x, float* y) {
+  const uint32_t m = rotation.m;
+  const uint32_t part = rotation.run / m;  // a power of two
+  for (uint32_t i = 0; i < rotation.n; ++i) y[i] = x[i] * signs[i];
+  for (uint32_t h = 1; h < part; h *= 2) {
+    for (uint32_t i = 0; i < rotation.n; ++i) {
+      if ((i & h) != 0) continue;
+      const float a = y[i], b = y[i + h];
+      y[i] = a + b;
+      y[i + h] = a - b;
+    }
+  }
+  for (uint32_t run = 0; m > 1 && run < rotation.n; run += rotation.run) {
+    for (uint32_t i = 0; i < part; ++i) {
+      float column[28];
+      for (uint32_t k = 0; k < m; ++k) column[k] = y[run + k * part + i];
+      for (uint32_t j = 0; j < m; ++j) {
+        const int8_t* row = rotation.table + j * m;
+        float total = row[0] > 0 ? column[0] : -column[0];
+        for (uint32_t k = 1; k < m; ++k) total += row[k] > 0 ? column[k] : -column[k];
+        y[run + j * part + i] = total;
+      }
+    }
+  }
+  for (uint32_t i = 0; i < rotation.n; ++i) y[i] *= rotation.factor;
+}
+
+void rms_norm(const float* x, const float* weight, uint32_t n, float epsilon, float* y) {
+  Lanes squares;
+  for (uint32_t i = 0; i < n; ++i) squares.lane[i % kLanes] += x[i] * x[i];
+  const float inverse = 1.0f / std::sqrt(sum(squares) / static_cast<float>(n) + epsilon);
+  for (uint32_t i = 0; i < n; ++i) y[i] = x[i] * inverse * weight[i];
+}
+
+void rope_halves(float* x, uint32_t heads, uint32_t head_dim, uint32_t dim, const float* cos,
+                 const float* sin) {
+  for (uint32_t head = 0; head < heads; ++head) {
+    float* first = x + size_t{head} * head_dim;
+    float* second = first + dim / 2;
+    for (uint32_t i = 0; i < dim / 2; ++i) {
+      const float a = first[i], b = second[i];
+      first[i] = std::fma(a, cos[i], -(b * sin[i]));
+      second[i] = std::fma(b, cos[i], a * sin[i]);
+    }
+  }
+}
+
+void softmax(float* x, uint32_t n) {
+  float largest = x[0];
+  for (uint32_t i = 1; i < n; ++i) largest = x[i] > largest ? x[i] : largest;
+  Lanes total;
+  for (uint32_t i = 0; i < n; ++i) {
+    x[i] = exp_f32(x[i] - largest);
+    total.lane[i % kLanes] += x[i];
+  }
+  const float divisor = sum(total);
+  for (uint32_t i = 0; i < n; ++i) x[i] /= divisor;
+}
+
+void swiglu(const float* gate, const float* up, uint32_t n, float* out) {
+  for (uint32_t i = 0; i < n; ++i) out[i] = gate[i] / (1.0f + exp_f32(-gate[i])) * up[i];
+}
+
+void add(const float* x, uint32_t n, float* y) {
+  for (uint32_t i = 0; i < n; ++i) y[i] += x[i];
+}
+
+void add_scaled(float factor, const float* x, uint32_t n, float* y) {
+  for (uint32_t i = 0; i < n; ++i) y[i] = std::fma(factor, x[i], y[i]);
+}
+
+void attention(const AttentionTask& task) {
+  const Format format = task.format == KvFormat::f16 ? Format::f16 : Format::f32;
+  for (uint32_t head = 0; head < task.heads; ++head) {
+    const float* q = task.q + size_t{head} * task.head_dim;
+    float* scores = task.scores + size_t{head} * task.positions;
+    float* out = task.out + size_t{head} * task.head_dim;
+    for (uint32_t t = 0; t < task.positions; ++t) {
+      scores[t] = dot(format, task.k, size_t{t} * task.head_dim, q, task.head_dim) * task.scale;
+    }
+    softmax(scores, task.positions);
+    for (uint32_t i = 0; i < task.head_dim; ++i) out[i] = 0;
+    for (uint32_t t = 0; t < task.positions; ++t) {
+      for (uint32_t i = 0; i < task.head_dim; ++i) {
+        const float v = element(format, task.v, size_t{t} * task.head_dim + i);
+        out[i] = std::fma(scores[t], v, out[i]);
+      }
+    }
+  }
+}
+
+void to_f16(const float* x, size_t n, std::byte* out) {
+  for (size_t i = 0; i < n; ++i) {
+    const uint16_t half = f16_from_f32(x[i]);
+    std::memcpy(out + i * sizeof(half), &half, sizeof(half));
+  }
+}
+
+void to_f32(Format format, const std::byte* x, size_t n, float* out) {
+  for (size_t i = 0; i < n; ++i) out[i] = element(format, x, i);
+}
+
+constexpr Table kTable = {
+    .isa = Isa::scalar,
+    .name = "scalar",
+    .matmul = matmul,
+    .matmul_integer = matmul_integer,
+    .quantize = quantize,
+    .rotate = rotate,
+    .rms_norm = rms_norm,
+    .rope_halves = rope_halves,
+    .softmax = softmax,
+    .swiglu = swiglu,
+    .add = add,
+    .add_scaled = add_scaled,
+    .attention = attention,
+    .to_f16 = to_f16,
+    .to_f32 = to_f32,
+};
+
+}  // namespace
+
+const Table* scalar_table() { return &kTable; }
+
+}  // namespace sluice::kernels
