@@ -1,0 +1,45 @@
+// Slab: one anonymous memory mapping that holds all slots of a cache.
+//
+// Pages are touched as they are used, never up front, so resident memory follows use. From
+// kHugePageSlabBytes on, huge pages are asked for (fewer TLB misses while weights are read); below,
+// their rounding up of resident memory would be felt.
+// One page more than asked for is mapped, so that vector loads may read past the last byte.
+// Owns: the mapping. Threads: any (it only hands out the address).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+namespace sluice {
+
+inline constexpr uint64_t kPageBytes = 4096;
+inline constexpr uint64_t kHugePageBytes = 2 << 20;
+// 64 MiB: rounding the last page up to 2 MiB then costs at most 3 % of the slab.
+inline constexpr uint64_t kHugePageSlabBytes = 64 << 20;
+
+class Slab {
+ public:
+  // Requires: size_bytes > 0. Throws Error naming the size when the kernel refuses the mapping.
+  explicit Slab(uint64_t size_bytes);
+  ~Slab();
+  Slab(const Slab&) = delete;
+  Slab& operator=(const Slab&) = delete;
+
+  // [size_bytes], zeros at first, 4096-aligned (2 MiB-aligned with huge pages); kPageBytes readable
+  // behind the end.
+  std::byte* data() const { return data_; }
+  std::span<std::byte> bytes() const { return {data_, static_cast<size_t>(size_bytes_)}; }
+  // "huge pages", "4 KiB pages"
+  std::string description() const;
+
+ private:
+  std::byte* data_ = nullptr;
+  uint64_t size_bytes_ = 0;
+  bool huge_pages_ = false;
+  std::byte* mapping_ = nullptr;  // data_ lies in it
+  size_t mapping_bytes_ = 0;
+};
+
+}  // namespace sluice
