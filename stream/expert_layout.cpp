@@ -1,0 +1,339 @@
+#include "stream/expert_layout.h"
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+
+#include "io/check.h"
+#include "io/error.h"
+
+namespace sluice {
+namespace {
+
+bool is_plain(DType dtype) {
+  return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16;
+}
+
+// What comes after "<prefix>.", cut at its dots: "17" "gate_proj" "weight", or "gate_proj"
+// "scales".
+struct NameParts {
+  std::string_view first, second, rest;
+};
+
+NameParts split_name(std::string_view text) {
+  NameParts parts;
+  const size_t dot = text.find('.');
+  parts.first = text.substr(0, dot);
+  if (dot == text.npos) return parts;
+  text.remove_prefix(dot + 1);
+  const size_t next = text.find('.');
+  parts.second = text.substr(0, next);
+  if (next != text.npos) parts.rest = text.substr(next + 1);
+  return parts;
+}
+
+// Canonical decimal: no sign, no leading zeros.
+std::optional<uint32_t> parse_index(std::string_view text) {
+  uint32_t value = 0;
+  const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (text.empty() || status != std::errc{} || end != text.data() + text.size())
+    return std::nullopt;
+  if (text.size() > 1 && text[0] == '0') return std::nullopt;
+  return value;
+}
+
+// U32 words that hold a row of cols indices, each word holding as many whole indices as fit.
+uint64_t words_per_row(uint64_t cols, uint64_t codebook_length) {
+  uint64_t per_word = 0;
+  switch (codebook_length) {
+    case 3:
+      per_word = 20;
+      break;  // base-3 digits: 3^20 < 2^32
+    case 4:
+      per_word = 16;
+      break;
+    case 8:
+      per_word = 10;
+      break;
+    case 16:
+      per_word = 8;
+      break;
+    default:
+      SLUICE_CHECK(false);
+  }
+  return (cols + per_word - 1) / per_word;
+}
+
+// Reads one layer. The members are what every step and every message needs.
+class LayerReader {
+ public:
+  LayerReader(const Checkpoint& checkpoint, const TensorNames& tensor_names,
+              const ExpertNames& names)
+      : checkpoint_(checkpoint), tensor_names_(tensor_names), names_(names) {
+    SLUICE_CHECK(!names.projections.empty() && names.projections.size() <= kMaxProjections);
+  }
+
+  ExpertLayout read() {
+    check_promises();
+    const std::string stacked_prefix = classify();
+    ExpertLayout layout;
+    layout.model_layer = names_.layer;
+    layout.experts = names_.experts;
+    for (const auto& projection : names_.projections) {
+      ProjectionFormat format;
+      format.rows = projection.rows;
+      format.cols = projection.cols;
+      if (stacked_prefix.empty()) {
+        layout.projections.push_back(per_expert(projection, format));
+      } else {
+        layout.projections.push_back(stacked(stacked_prefix, projection, format));
+      }
+      layout.formats.push_back(format);
+    }
+    for (const ProjectionFormat& format : layout.formats) {
+      if (format.dtype != layout.formats[0].dtype) {
+        fail("its projections differ in type (", dtype_name(layout.formats[0].dtype), " and ",
+             dtype_name(format.dtype), "); one type per layer is supported");
+      }
+    }
+    return layout;
+  }
+
+ private:
+  template <class... Parts>
+  [[noreturn]] void fail(const Parts&... parts) const {
+    throw Error(checkpoint_.directory().string(), ": experts of layer ", names_.layer, ": ",
+                parts...);
+  }
+
+  void check_promises() const {
+    if (names_.experts == 0) fail("config.json promises no experts");
+    for (const auto& projection : names_.projections) {
+      if (projection.rows == 0 || projection.cols == 0) {
+        fail("config.json gives ", projection.name, " the shape [", projection.rows, ", ",
+             projection.cols, "]");
+      }
+    }
+  }
+
+  // Looks at every tensor that lies among the experts: each must be one that will be read. Returns
+  // the stacked prefix that is in use, or "" for per-expert tensors.
+  std::string classify() const {
+    std::vector<std::string> prefixes = names_.stacked_prefixes;
+    prefixes.push_back(names_.per_expert_prefix);
+    std::sort(prefixes.begin(), prefixes.end());
+    prefixes.erase(std::unique(prefixes.begin(), prefixes.end()), prefixes.end());
+    std::string found;                // a tensor of the layout that is in use
+    std::optional<std::string> used;  // its stacked prefix, or "" for per-expert
+    for (const std::string& prefix : prefixes) {
+      for (std::string_view name : tensor_names_.under(prefix + ".")) {
+        const NameParts parts = split_name(name.substr(prefix.size() + 1));
+        const bool numbered =
+            !parts.first.empty() && parts.first[0] >= '0' && parts.first[0] <= '9';
+        if (numbered) {
+          check_per_expert_name(prefix, name, parts);
+        } else {
+          check_stacked_name(prefix, name, parts);
+        }
+        const std::string layout = numbered ? "" : prefix;
+        if (used && *used != layout) {
+          fail("two layouts at once: tensor ", found, " and tensor ", name,
+               "; expected either one tensor per expert or one stack of all");
+        }
+        used = layout;
+        if (found.empty()) found = name;
+      }
+    }
+    if (!used) {
+      std::string looked_for;
+      for (const std::string& prefix : prefixes) {
+        looked_for += (looked_for.empty() ? "" : ", ") + prefix + ".*";
+      }
+      fail("config.json promises ", names_.experts, " experts, and no tensor is named like one; ",
+           "looked for ", looked_for);
+    }
+    return *used;
+  }
+
+  bool is_projection(std::string_view name) const {
+    return std::any_of(names_.projections.begin(), names_.projections.end(),
+                       [&](const auto& projection) { return projection.name == name; });
+  }
+
+  void check_per_expert_name(const std::string& prefix, std::string_view name,
+                             const NameParts& parts) const {
+    const std::optional<uint32_t> expert = parse_index(parts.first);
+    if (prefix != names_.per_expert_prefix || !expert || !is_projection(parts.second)) {
+      fail_stray(name);
+    }
+    if (*expert >= names_.experts) {
+      fail("tensor ", name, " is beyond the ", names_.experts,
+           " experts that config.json promises");
+    }
+    if (parts.rest == "weight") return;
+    if (parts.rest == "weight_scale_inv") fail_unsupported(name, "FP8 with scales per block");
+    if (parts.rest == "biases") fail_unsupported(name, "MLX affine quantization");
+    if (parts.rest == "codebook" || parts.rest == "scales" || parts.rest == "signs") {
+      fail_unsupported(name, "TurboQuant with one tensor per expert");
+    }
+    fail_stray(name);
+  }
+
+  void check_stacked_name(const std::string& prefix, std::string_view name,
+                          const NameParts& parts) const {
+    if (parts.first.starts_with("gate_up_proj")) fail_unsupported(name, "fused gate and up");
+    if (parts.first.ends_with("_blocks") || parts.first.ends_with("_scales")) {
+      fail_unsupported(name, "MXFP4");
+    }
+    if (!is_projection(parts.first) || !parts.rest.empty()) fail_stray(name);
+    if (parts.second.empty()) fail_unsupported(name, "unquantized stacked experts");
+    if (parts.second.starts_with("qjl_")) fail_unsupported(name, "QJL residuals");
+    // A codebook makes it TurboQuant, whatever else lies beside; what does is then not understood.
+    const std::string projection = prefix + "." + std::string(parts.first);
+    const bool turboquant = checkpoint_.find(projection + ".codebook") != nullptr;
+    if (parts.second == "biases" && !turboquant) fail_unsupported(name, "MLX affine quantization");
+    const bool understood = parts.second == "weight" || parts.second == "scales" ||
+                            parts.second == "codebook" || parts.second == "signs";
+    if (!understood) fail_stray(name);
+  }
+
+  [[noreturn]] void fail_stray(std::string_view name) const {
+    fail("tensor ", name,
+         " is not understood; reading the experts without it would give wrong "
+         "results");
+  }
+
+  [[noreturn]] void fail_unsupported(std::string_view name, std::string_view format) const {
+    fail("tensor ", name, ": this expert format (", format,
+         ") is not supported yet; supported are F32, F16 or BF16 with one tensor per expert, and "
+         "stacked TurboQuant");
+  }
+
+  const TensorInfo& tensor(const std::string& name) const {
+    const TensorInfo* info = checkpoint_.find(name);
+    if (info == nullptr) fail("tensor ", name, " is missing");
+    return *info;
+  }
+
+  void expect_dtype(const TensorInfo& info, DType dtype) const {
+    if (info.dtype == dtype) return;
+    fail("tensor ", info.name, " is ", dtype_name(info.dtype), ", expected ", dtype_name(dtype));
+  }
+
+  void expect_shape(const TensorInfo& info, const std::vector<uint64_t>& shape) const {
+    if (info.shape == shape) return;
+    fail("tensor ", info.name, " has shape ", shape_text(info.shape), ", expected ",
+         shape_text(shape));
+  }
+
+  // Fills what only the tensors know of format; so does stacked().
+  ExpertLayout::Projection per_expert(const ExpertNames::Projection& projection,
+                                      ProjectionFormat& format) const {
+    ExpertLayout::Projection result;
+    for (uint32_t expert = 0; expert < names_.experts; ++expert) {
+      const TensorInfo& info = tensor(names_.per_expert_prefix + "." + std::to_string(expert) +
+                                      "." + projection.name + ".weight");
+      if (expert == 0) {
+        if (info.dtype == DType::f8_e4m3 || info.dtype == DType::f8_e5m2) {
+          fail_unsupported(info.name, "FP8");
+        }
+        if (!is_plain(info.dtype)) fail_unsupported(info.name, dtype_name(info.dtype));
+        format.dtype = info.dtype;
+        result.data.size_bytes = info.size_bytes;
+      }
+      expect_dtype(info, format.dtype);
+      expect_shape(info, {projection.rows, projection.cols});
+      result.data.places.push_back({info.file, info.offset, info.size_bytes});
+    }
+    return result;
+  }
+
+  ExpertLayout::Projection stacked(const std::string& stacked_prefix,
+                                   const ExpertNames::Projection& projection,
+                                   ProjectionFormat& format) const {
+    const std::string prefix = stacked_prefix + "." + projection.name;
+    const TensorInfo& weight = tensor(prefix + ".weight");
+    if (checkpoint_.find(prefix + ".codebook") == nullptr) {
+      if (weight.dtype == DType::u8) fail_unsupported(weight.name, "MXFP4");
+      if (is_plain(weight.dtype)) fail_unsupported(weight.name, "unquantized stacked experts");
+    }
+    ExpertLayout::Projection result;
+    format.dtype = DType::u32;
+    format.prefix = prefix;
+    expect_dtype(weight, DType::u32);
+    format.row_words = row_words(prefix, projection.cols);
+    expect_shape(weight, {names_.experts, projection.rows, format.row_words});
+    result.data = stacked_slices(weight);
+
+    const TensorInfo& scales = tensor(prefix + ".scales");
+    expect_dtype(scales, DType::f16);
+    format.group = group(scales, projection);
+    expect_shape(scales, {names_.experts, projection.rows, projection.cols / format.group});
+    result.scales = stacked_slices(scales);
+    return result;
+  }
+
+  uint32_t row_words(const std::string& prefix, uint32_t cols) const {
+    const TensorInfo& signs = tensor(prefix + ".signs");
+    expect_dtype(signs, DType::f16);
+    expect_shape(signs, {cols});
+    const TensorInfo& codebook = tensor(prefix + ".codebook");
+    expect_dtype(codebook, DType::f16);
+    const uint64_t length = codebook.shape.size() == 1 ? codebook.shape[0] : 0;
+    if (length != 3 && length != 4 && length != 8 && length != 16) {
+      fail("tensor ", codebook.name, " has shape ", shape_text(codebook.shape),
+           ", expected [3], [4], [8] or [16]");
+    }
+    return static_cast<uint32_t>(words_per_row(cols, length));
+  }
+
+  uint32_t group(const TensorInfo& scales, const ExpertNames::Projection& projection) const {
+    for (const uint32_t size : {32u, 64u, 128u}) {
+      if (projection.cols % size == 0 && scales.shape.size() == 3 &&
+          scales.shape[2] == projection.cols / size) {
+        return size;
+      }
+    }
+    fail("tensor ", scales.name, " has shape ", shape_text(scales.shape), ", expected [",
+         names_.experts, ", ", projection.rows, ", ", projection.cols,
+         " / group] with a group of 32, 64 or 128");
+  }
+
+  ExpertLayout::Slices stacked_slices(const TensorInfo& info) const {
+    const uint64_t size_bytes = info.size_bytes / names_.experts;  // exact: the shape was checked
+    return {size_bytes, {{info.file, info.offset, size_bytes}}};
+  }
+
+  const Checkpoint& checkpoint_;
+  const TensorNames& tensor_names_;
+  const ExpertNames& names_;
+};
+
+}  // namespace
+
+FileSlice ExpertLayout::Slices::of(uint32_t expert) const {
+  if (places.size() > 1) return places[expert];
+  return {places[0].file, places[0].offset + expert * size_bytes, size_bytes};
+}
+
+TensorNames::TensorNames(const Checkpoint& checkpoint) {
+  names_.reserve(checkpoint.tensors().size());
+  for (const TensorInfo& info : checkpoint.tensors()) names_.push_back(info.name);
+  std::sort(names_.begin(), names_.end());
+}
+
+std::vector<std::string_view> TensorNames::under(std::string_view prefix) const {
+  std::vector<std::string_view> found;
+  for (auto name = std::lower_bound(names_.begin(), names_.end(), prefix);
+       name != names_.end() && name->starts_with(prefix); ++name) {
+    found.push_back(*name);
+  }
+  return found;
+}
+
+ExpertLayout find_experts(const Checkpoint& checkpoint, const TensorNames& tensor_names,
+                          const ExpertNames& names) {
+  return LayerReader(checkpoint, tensor_names, names).read();
+}
+
+}  // namespace sluice

@@ -1,0 +1,86 @@
+// ExpertLayout: which tensors hold the experts of one layer, checked against what config.json
+// promises.
+//
+// Two layouts are known:
+//   * per-expert tensors (F32, F16, BF16):  <prefix>.<E>.<projection>.weight  [rows, cols]
+//   * stacked TurboQuant (MLX layout), an expert being an axis-0 slab of the first two:
+//       <prefix>.<projection>.weight    U32 [experts, rows, row_words]  codebook indices
+//       <prefix>.<projection>.scales    F16 [experts, rows, cols / group]
+//       <prefix>.<projection>.codebook  F16 [3 | 4 | 8 | 16]   small, part of the resident trunk
+//       <prefix>.<projection>.signs     F16 [cols]             likewise
+// A layer that should have experts and whose names match nothing is an Error, and so is a tensor
+// among the experts that nobody would read: experts are never silently resident, nor half
+// understood. Threads: any.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "io/checkpoint.h"
+#include "io/coalesce.h"
+
+namespace sluice {
+
+inline constexpr uint32_t kMaxProjections = 3;
+
+// What a family calls the experts of one layer, and the shapes its config promises.
+struct ExpertNames {
+  uint32_t layer = 0;
+  uint32_t experts = 0;
+  std::string per_expert_prefix;              // "model.layers.3.mlp.experts"
+  std::vector<std::string> stacked_prefixes;  // "model.layers.3.mlp.switch_mlp", ...
+  struct Projection {
+    std::string name;  // "gate_proj"
+    uint32_t rows = 0;
+    uint32_t cols = 0;
+  };
+  std::vector<Projection> projections;  // gate, up, down (at most kMaxProjections)
+};
+
+// One projection's stored form, the same for all experts of a layer.
+struct ProjectionFormat {
+  DType dtype = DType::bf16;  // f32, f16, bf16: plain; u32: TurboQuant indices
+  uint32_t rows = 0;
+  uint32_t cols = 0;
+  uint32_t group = 0;      // TurboQuant: inputs per scale; else 0
+  uint32_t row_words = 0;  // TurboQuant: U32 words per row; else 0
+  std::string prefix;      // TurboQuant: "<prefix>.codebook" and ".signs" complete it; else empty
+};
+
+struct ExpertLayout {
+  // One slice for each expert, all of the same size.
+  struct Slices {
+    uint64_t size_bytes = 0;
+    std::vector<FileSlice> places;  // [experts], or the first expert's alone when they are stacked
+    FileSlice of(uint32_t expert) const;
+  };
+  struct Projection {
+    Slices data;
+    Slices scales;  // TurboQuant; else size_bytes 0
+  };
+  uint32_t model_layer = 0;
+  uint32_t experts = 0;
+  std::vector<ProjectionFormat> formats;  // [projections]
+  std::vector<Projection> projections;    // [projections]: where they lie
+};
+
+// The names of a checkpoint in alphabetical order, to list what lies under a prefix.
+class TensorNames {
+ public:
+  // Borrows checkpoint.
+  explicit TensorNames(const Checkpoint& checkpoint);
+  // Names that start with prefix.
+  std::vector<std::string_view> under(std::string_view prefix) const;
+
+ private:
+  std::vector<std::string_view> names_;
+};
+
+// Throws Error: experts missing, of another type or shape than promised, in several layouts at
+// once, in a format that is not supported, or with tensors beside them that are not understood.
+ExpertLayout find_experts(const Checkpoint& checkpoint, const TensorNames& tensor_names,
+                          const ExpertNames& names);
+
+}  // namespace sluice
