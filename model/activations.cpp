@@ -1,0 +1,45 @@
+#include <algorithm>
+
+#include "model/network.h"
+
+namespace sluice {
+
+Activations Activations::layout(Arena& arena, const ModelConfig& config, const RunLimits& limits) {
+  Activations a;
+  const uint64_t chunk = limits.chunk;
+  const uint32_t q_width = config.heads * config.head_dim;
+  const uint32_t kv_width = config.kv_heads * config.head_dim;
+  const uint32_t mlp_width = std::max(config.intermediate, config.expert_intermediate);
+  // In decode the experts of one token are computed together, in prefill those of many tokens.
+  a.mlp_vectors = std::max(limits.chunk, config.experts_per_token);
+
+  a.hidden = arena.take<float>(chunk * config.hidden);
+  a.normed = arena.take<float>(chunk * config.hidden);
+  a.block = arena.take<float>(chunk * config.hidden);
+  a.q = arena.take<float>(chunk * q_width);
+  a.k = arena.take<float>(chunk * kv_width);
+  a.v = arena.take<float>(chunk * kv_width);
+  a.attended = arena.take<float>(chunk * q_width);
+  a.scores = arena.take<float>(limits.threads * (config.heads / config.kv_heads) * limits.context);
+  a.rope_cos = arena.take<float>(chunk * (config.head_dim / 2));
+  a.rope_sin = arena.take<float>(chunk * (config.head_dim / 2));
+  a.gate = arena.take<float>(uint64_t{a.mlp_vectors} * mlp_width);
+  a.up = arena.take<float>(uint64_t{a.mlp_vectors} * mlp_width);
+  a.inputs =
+      InputScratch::layout(arena, limits.chunk, std::max({config.hidden, q_width, mlp_width}));
+  if (config.experts > 0) {
+    a.router = arena.take<float>(chunk * config.experts);
+    a.expert_rows = arena.take<float>(chunk * config.experts_per_token * config.hidden);
+    a.gathered = arena.take<float>(uint64_t{a.mlp_vectors} * config.hidden);
+    a.chosen = arena.take<uint32_t>(chunk * config.experts_per_token);
+    a.chosen_weights = arena.take<float>(chunk * config.experts_per_token);
+    a.pairs = arena.take<uint32_t>(chunk * config.experts_per_token);
+    a.first_pair = arena.take<uint32_t>(uint64_t{config.experts} + 1);
+    a.gathered_inputs =
+        InputScratch::layout(arena, a.mlp_vectors, std::max(config.hidden, mlp_width));
+  }
+  a.logits = arena.take<float>(config.vocabulary);
+  return a;
+}
+
+}  // namespace sluice

@@ -1,0 +1,25 @@
+#include "model/mlp.h"
+
+namespace sluice {
+
+Mlp::Mlp(Trunk& trunk, const std::string& prefix, const ModelConfig& config)
+    : hidden_(config.hidden), width_(config.intermediate) {
+  const bool rotated = config.turboquant.rotated;
+  gate_ = Linear(trunk, prefix + ".gate_proj", {.rows = width_, .cols = hidden_}, false, rotated);
+  up_ = Linear(trunk, prefix + ".up_proj", {.rows = width_, .cols = hidden_}, false, rotated);
+  down_ = Linear(trunk, prefix + ".down_proj", {.rows = hidden_, .cols = width_}, false, rotated);
+}
+
+void Mlp::forward(const float* x, Run& run, float* y) const {
+  Activations& a = *run.activations;
+  const LinearCall gate_up[] = {{&gate_, a.gate, width_}, {&up_, a.up, width_}};
+  apply_linears(run.compute, gate_up, x, hidden_, run.tokens, a.inputs);
+  run.compute.workers->run(run.tokens, [&](uint32_t t, uint32_t) {
+    float* gate = a.gate + uint64_t{t} * width_;
+    run.compute.kernels->swiglu(gate, a.up + uint64_t{t} * width_, width_, gate);
+  });
+  const LinearCall down[] = {{&down_, y, hidden_}};
+  apply_linears(run.compute, down, a.gate, width_, run.tokens, a.inputs);
+}
+
+}  // namespace sluice

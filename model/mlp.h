@@ -1,0 +1,24 @@
+// Mlp: the dense feed-forward block, y = W_down (silu(W_gate x) ∘ W_up x).
+#pragma once
+
+#include <string>
+
+#include "model/network.h"
+
+namespace sluice {
+
+class Mlp {
+ public:
+  // prefix: "model.layers.3.mlp".
+  Mlp(Trunk& trunk, const std::string& prefix, const ModelConfig& config);
+
+  // x [tokens, hidden], y [tokens, hidden].
+  void forward(const float* x, Run& run, float* y) const;
+
+ private:
+  uint32_t hidden_;
+  uint32_t width_;
+  Linear gate_, up_, down_;
+};
+
+}  // namespace sluice

@@ -1,0 +1,44 @@
+// What a Model is made of; shared by model.cpp, which loads it, and session.cpp, which runs it.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "io/checkpoint.h"
+#include "io/direct_file.h"
+#include "model/network.h"
+#include "model/session.h"
+#include "model/trunk.h"
+#include "model/workers.h"
+
+namespace sluice {
+
+// Members are destroyed in reverse order: what borrows comes after what it borrows from.
+struct Model::Impl {
+  Impl(const ModelOptions& o, const std::string& directory)
+      : options(o), config(read_config(directory)), checkpoint(Checkpoint::open(directory)) {}
+
+  ModelOptions options;
+  ModelConfig config;
+  Checkpoint checkpoint;
+  std::vector<DirectFile> files;  // by checkpoint file index
+  std::vector<const DirectFile*> file_list;
+  std::string io_fallback_reason;
+  std::unique_ptr<ReadQueue> queue;
+  std::optional<ExpertSource> source;  // none for dense models
+  MemoryPlan plan;
+  RunLimits limits;
+  KvShape kv_shape;
+  std::optional<Workers> workers;
+  std::optional<ExpertStream> stream;
+  std::optional<Trunk> trunk;
+  std::unique_ptr<const Network> network;
+
+  ComputeContext compute() {
+    return {.kernels = &kernels::table(), .workers = &*workers, .compute = options.compute};
+  }
+};
+
+}  // namespace sluice

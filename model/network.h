@@ -1,0 +1,90 @@
+// Network: one architecture's forward pass. A family (model/qwen3.h) implements it from the shared
+// blocks (attention, mlp, moe), and reads like its paper.
+//
+// A network is made twice over the same code (model/trunk.h): once to declare its tensors, once to
+// bind them. It holds no state of a conversation; that is in the Session's KvCache and Activations.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "model/arena.h"
+#include "model/config.h"
+#include "model/kv_cache.h"
+#include "model/linear.h"
+#include "stream/expert_stream.h"
+
+namespace sluice {
+
+// Sizes that working memory depends on.
+struct RunLimits {
+  uint32_t chunk = 1;    // tokens of one forward call at most
+  uint64_t context = 1;  // positions
+  uint32_t threads = 1;
+};
+
+// Working memory of one forward call. All arrays of floats, row-major, tokens first.
+struct Activations {
+  float* hidden = nullptr;    // [chunk, hidden]: the residual stream
+  float* normed = nullptr;    // [chunk, hidden]
+  float* block = nullptr;     // [chunk, hidden]: a block's output, before it is added
+  float* q = nullptr;         // [chunk, heads * head_dim]
+  float* k = nullptr;         // [chunk, kv_heads * head_dim]
+  float* v = nullptr;         // [chunk, kv_heads * head_dim]
+  float* attended = nullptr;  // [chunk, heads * head_dim]
+  float* scores = nullptr;    // [threads, heads / kv_heads, context]
+  float* rope_cos = nullptr;  // [chunk, head_dim / 2]
+  float* rope_sin = nullptr;
+  float* gate = nullptr;    // [mlp_vectors, mlp_width]
+  float* up = nullptr;      // [mlp_vectors, mlp_width]
+  float* router = nullptr;  // [chunk, experts]
+  float* expert_rows =
+      nullptr;                 // [chunk * experts_per_token, hidden]: every expert's own output row
+  float* gathered = nullptr;   // [mlp_vectors, hidden]: outputs of the experts at hand
+  uint32_t* chosen = nullptr;  // [chunk, experts_per_token]: expert ids in router order
+  float* chosen_weights = nullptr;  // [chunk, experts_per_token]
+  uint32_t* pairs = nullptr;  // [chunk * experts_per_token]: token * k + rank, grouped by expert
+  uint32_t* first_pair = nullptr;  // [experts + 1]: where each expert's pairs start
+  InputScratch inputs;             // of the network's own matrices, [chunk]
+  InputScratch gathered_inputs;    // of the experts at hand, [mlp_vectors]
+  float* logits = nullptr;         // [vocabulary]
+  uint32_t mlp_vectors = 0;
+
+  static Activations layout(Arena& arena, const ModelConfig& config, const RunLimits& limits);
+};
+
+// One forward call: what to compute, with what.
+struct Run {
+  ComputeContext compute;
+  ExpertStream* experts = nullptr;  // null for dense networks
+  KvCache* kv = nullptr;
+  Activations* activations = nullptr;
+  uint64_t position = 0;  // of the first token
+  uint32_t tokens = 0;
+  // Asked between layers; true abandons the call.
+  const std::function<bool()>* should_stop = nullptr;
+};
+
+class Network {
+ public:
+  virtual ~Network() = default;
+  // From token ids to the normed hidden state of each, in activations->hidden. Writes the KV cache
+  // at [position, position + tokens). Returns false if it was stopped. Throws Error on a failed
+  // read of an expert.
+  virtual bool forward(std::span<const uint32_t> ids, Run& run) const = 0;
+  // logits [vocabulary] of one normed hidden state.
+  virtual void logits(const float* hidden, Run& run, float* logits) const = 0;
+};
+
+// Names of the experts of every MoE layer, for ExpertSource; empty for a dense model.
+std::vector<ExpertNames> expert_names(const ModelConfig& config);
+
+// The network of config.model_type. Throws Error naming what is wrong or unknown.
+std::unique_ptr<const Network> make_network(const ModelConfig& config, Trunk& trunk,
+                                            const ExpertSource* experts);
+
+}  // namespace sluice

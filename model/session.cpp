@@ -1,0 +1,98 @@
+#include "model/session.h"
+
+#include <algorithm>
+
+#include "io/error.h"
+#include "model/model_impl.h"
+
+namespace sluice {
+
+struct Session::Impl {
+  Impl(Model::Impl& m) : model(m), kv(m.kv_shape) {
+    Activations::layout(arena, m.config, m.limits);
+    arena.allocate("activations");
+    activations = Activations::layout(arena, m.config, m.limits);
+  }
+
+  // Computes up to limits.chunk tokens; their normed hidden states are then in activations.hidden.
+  bool forward(std::span<const uint32_t> ids, const std::function<bool()>& should_stop) {
+    Run run = make_run(static_cast<uint32_t>(ids.size()));
+    run.should_stop = &should_stop;
+    if (!model.network->forward(ids, run)) return false;
+    position += ids.size();
+    return true;
+  }
+
+  std::span<const float> logits_of(uint32_t token) {
+    Run run = make_run(1);
+    model.network->logits(activations.hidden + uint64_t{token} * model.config.hidden, run,
+                          activations.logits);
+    return {activations.logits, model.config.vocabulary};
+  }
+
+  Run make_run(uint32_t tokens) {
+    return {.compute = model.compute(),
+            .experts = model.stream ? &*model.stream : nullptr,
+            .kv = &kv,
+            .activations = &activations,
+            .position = position,
+            .tokens = tokens,
+            .should_stop = nullptr};
+  }
+
+  void check_input(std::span<const uint32_t> ids) const {
+    if (ids.empty()) throw Error("the prompt has no tokens; give at least one");
+    if (ids.size() > model.limits.context - position) {
+      throw Error("the prompt of ", ids.size(), " tokens does not fit: the context holds ",
+                  model.limits.context, " and ", position,
+                  " are taken; raise --context (the model allows ", model.config.max_positions,
+                  ") or shorten the prompt");
+    }
+    for (size_t i = 0; i < ids.size(); ++i) {
+      if (ids[i] >= model.config.vocabulary) {
+        throw Error("token id ", ids[i], " at index ", i, " is outside the model's vocabulary of ",
+                    model.config.vocabulary);
+      }
+    }
+  }
+
+  Model::Impl& model;
+  KvCache kv;
+  Arena arena;
+  Activations activations;
+  uint64_t position = 0;
+};
+
+Session::Session(Model& model) : impl_(std::make_unique<Impl>(model.impl())) {}
+Session::~Session() = default;
+
+uint64_t Session::position() const { return impl_->position; }
+void Session::reset() { impl_->position = 0; }
+
+std::span<const float> Session::prefill(std::span<const uint32_t> ids, const LogitsSink& on_logits,
+                                        const std::function<bool()>& should_stop,
+                                        const Progress& progress) {
+  Impl& s = *impl_;
+  s.check_input(ids);
+  std::span<const float> last;
+  for (size_t done = 0; done < ids.size();) {
+    const auto n = static_cast<uint32_t>(std::min<size_t>(ids.size() - done, s.model.limits.chunk));
+    const uint64_t first_position = s.position;
+    if (!s.forward(ids.subspan(done, n), should_stop)) return {};
+    done += n;
+    if (on_logits) {
+      for (uint32_t t = 0; t < n; ++t) {
+        last = s.logits_of(t);
+        on_logits(first_position + t, last);
+      }
+    } else if (done == ids.size()) {
+      last = s.logits_of(n - 1);
+    }
+    if (progress.prompt_tokens) progress.prompt_tokens(done, ids.size());
+  }
+  return last;
+}
+
+std::span<const float> Session::decode(uint32_t id) { return prefill({&id, 1}); }
+
+}  // namespace sluice

@@ -1,0 +1,109 @@
+// Model and Session: a loaded checkpoint, and one conversation with it.
+//
+//   Model model = Model::load(dir, options, progress);
+//   Session session(model, context);
+//   std::span<const float> logits = session.prefill(prompt_ids);   // of the last position
+//   for (;;) { id = sampler.sample(logits); logits = session.decode(id); }
+//
+// A Model owns the trunk, the expert stream and the worker threads; a Session owns its KV cache and
+// scratch, and nothing is global. One thread calls into a Model and its Sessions at a time.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "io/read_queue.h"
+#include "model/config.h"
+#include "model/plan.h"
+#include "stream/expert_stream.h"
+
+namespace sluice {
+
+enum class Compute : uint8_t {
+  int16,  // default: TurboQuant matrices by exact integer dot products of 16-bit inputs, F16 KV
+          // cache
+  f32,    // reference: float32 everywhere, F32 KV cache
+};
+
+struct ModelOptions {
+  BudgetRequest budget;
+  uint64_t context = 0;  // positions to plan for; 0: min(max_positions, 4096)
+  uint32_t threads = 0;  // 0: as many as this process may run on
+  Compute compute = Compute::int16;
+  ReadBackend io_backend = ReadBackend::automatic;
+  uint32_t io_depth = 16;
+  uint32_t prefill_chunk = 512;  // tokens; never changes the output
+  std::string cache_policy = "lru";
+  // Tests put a queue that delays, reorders and fails in the place of the back end.
+  std::function<std::unique_ptr<ReadQueue>()> make_queue;
+};
+
+class Model;
+
+// Called from the loading or computing thread.
+struct Progress {
+  std::function<void(const Model&)>
+      planned;  // before the trunk is read: plan and back end are known
+  std::function<void(uint64_t done, uint64_t total)> trunk_bytes;    // while loading
+  std::function<void(uint64_t done, uint64_t total)> prompt_tokens;  // while prefilling
+};
+
+class Model {
+ public:
+  // Throws Error: anything wrong with the directory, a budget below the floor, out of memory.
+  static Model load(const std::string& directory, const ModelOptions& options,
+                    const Progress& progress = {});
+  Model(Model&&) noexcept;
+  ~Model();
+
+  const ModelConfig& config() const;
+  const MemoryPlan& plan() const;
+  bool has_experts() const;
+  uint64_t context() const;  // positions a session may hold
+  uint32_t threads() const;
+  std::string io_description() const;    // "io_uring, direct", "pread ×8, buffered (…)"
+  std::string slab_description() const;  // "huge pages", …; empty for dense models
+  uint32_t cache_slots() const;          // 0 for dense models
+  StreamStatistics stream_statistics() const;
+  void reset_stream_statistics();
+
+  struct Impl;
+  Impl& impl() { return *impl_; }
+
+ private:
+  explicit Model(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+class Session {
+ public:
+  // Borrows model (must outlive this). Throws Error (out of memory).
+  explicit Session(Model& model);
+  ~Session();
+
+  // Appends ids and returns the logits [vocabulary] after the last; valid until the next call.
+  // on_logits, if given, gets every position's logits in order (for --dump-logits).
+  // should_stop, if given, is asked between chunks and layers; when it says true the call returns
+  // an empty span and the session must be destroyed or reset. Throws Error: an id outside the
+  // vocabulary, more positions than the context, a failed read.
+  using LogitsSink = std::function<void(uint64_t position, std::span<const float> logits)>;
+  std::span<const float> prefill(std::span<const uint32_t> ids, const LogitsSink& on_logits = {},
+                                 const std::function<bool()>& should_stop = {},
+                                 const Progress& progress = {});
+  // One token. Same result as prefill of one id, to the bit.
+  std::span<const float> decode(uint32_t id);
+
+  uint64_t position() const;  // tokens held
+  void reset();               // forgets all tokens
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sluice

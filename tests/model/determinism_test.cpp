@@ -1,0 +1,130 @@
+// The same logits to the bit, whatever the budget, the back end, the depth, the threads, the
+// prefill chunks: nothing that decides when something is computed may decide what comes out.
+// (Instruction sets are compared by tests/tools/identity_test.cpp, since a process picks one.)
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "model/session.h"
+#include "tests/model/golden_case.h"
+
+namespace sluice {
+namespace {
+
+struct Setting {
+  std::string name;
+  double budget_share = 1;  // of all experts; 0: the floor
+  ReadBackend backend = ReadBackend::automatic;
+  uint32_t depth = 16;
+  uint32_t threads = 1;
+  uint32_t chunk = 512;
+};
+
+std::vector<Setting> settings() {
+  std::vector<Setting> all;
+  for (const ReadBackend backend : {ReadBackend::automatic, ReadBackend::pread}) {
+    const std::string name = backend == ReadBackend::pread ? "pread" : "automatic";
+    for (const double share : {0.0, 0.1, 0.5, 1.0}) {
+      all.push_back({.name = name + " budget " + std::to_string(share),
+                     .budget_share = share,
+                     .backend = backend});
+    }
+    for (const uint32_t depth : {1u, 64u}) {
+      all.push_back({.name = name + " depth " + std::to_string(depth),
+                     .budget_share = 0.1,
+                     .backend = backend,
+                     .depth = depth});
+    }
+  }
+  for (const uint32_t threads : {2u, 3u}) {
+    all.push_back(
+        {.name = "threads " + std::to_string(threads), .budget_share = 0.3, .threads = threads});
+  }
+  for (const uint32_t chunk : {1u, 7u, 64u}) {
+    all.push_back({.name = "chunk " + std::to_string(chunk),
+                   .budget_share = 0.3,
+                   .threads = 2,
+                   .chunk = chunk});
+  }
+  return all;
+}
+
+ModelOptions model_options(const Setting& setting, const MemoryPlan& whole, Compute compute) {
+  ModelOptions options;
+  options.compute = compute;
+  options.io_backend = setting.backend;
+  options.io_depth = setting.depth;
+  options.threads = setting.threads;
+  options.prefill_chunk = setting.chunk;
+  if (setting.budget_share >= 1) {
+    options.budget.kind = BudgetRequest::Kind::all;
+  } else {
+    const auto share =
+        static_cast<uint64_t>(static_cast<double>(whole.cache_bytes) * setting.budget_share);
+    options.budget = {.kind = BudgetRequest::Kind::fixed,
+                      .bytes = std::max(share, whole.floor_bytes)};
+  }
+  return options;
+}
+
+// A prompt in one prefill, then some greedy tokens: all logits on the way.
+std::vector<float> run(const std::string& directory, const ModelOptions& options,
+                       std::span<const uint32_t> prompt) {
+  Model model = Model::load(directory, options);
+  Session session(model);
+  std::vector<float> all = prefill_logits(session, prompt);
+  const size_t vocabulary = model.config().vocabulary;
+  for (int i = 0; i < 6; ++i) {
+    const auto logits = session.decode(argmax(std::span(all).last(vocabulary)));
+    all.insert(all.end(), logits.begin(), logits.end());
+  }
+  return all;
+}
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+void expect_one_result(const std::string& directory, std::span<const uint32_t> prompt,
+                       Compute compute) {
+  ModelOptions whole;
+  whole.compute = compute;
+  whole.threads = 1;
+  whole.budget.kind = BudgetRequest::Kind::all;
+  const MemoryPlan plan = Model::load(directory, whole).plan();
+  const std::vector<float> expected = run(directory, whole, prompt);
+  for (const Setting& setting : settings()) {
+    EXPECT_TRUE(same_bits(run(directory, model_options(setting, plan, compute), prompt), expected))
+        << setting.name;
+  }
+}
+
+class Determinism : public testing::TestWithParam<std::string> {};
+
+TEST_P(Determinism, DefaultComputeGivesOneResult) {
+  const GoldenCase golden(GetParam());
+  expect_one_result(golden.directory, golden.ids, Compute::int16);
+}
+
+TEST_P(Determinism, Float32GivesOneResult) {
+  const GoldenCase golden(GetParam());
+  expect_one_result(golden.directory, golden.ids, Compute::f32);
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, Determinism,
+                         testing::Values("qwen3", "qwen3_moe", "tq3a_tq2e_qwen3_moe",
+                                         "tq3_qwen3_moe_blockwise"),
+                         [](const auto& test) { return test.param; });
+
+// The bundled model: 64 experts of 8 layers, so that budgets between floor and all evict for real.
+TEST(DeterminismOfTheBundledModel, DefaultComputeGivesOneResult) {
+  std::vector<uint32_t> prompt;
+  for (uint32_t i = 0; i < 70; ++i) prompt.push_back(3 + i * 97 % 8000);
+  expect_one_result(SLUICE_DEMO_MODEL, prompt, Compute::int16);
+}
+
+}  // namespace
+}  // namespace sluice

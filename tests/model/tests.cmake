@@ -1,0 +1,15 @@
+sluice_test(model config sluice::model)
+sluice_test(model machine sluice::model)
+foreach(unit bpe normalizer pre_tokenizer split_regex tokenizer detokenizer sampler)
+  sluice_test(model ${unit} sluice::model nlohmann_json::nlohmann_json)
+endforeach()
+foreach(unit tokenizer detokenizer)
+  set_property(TEST model.${unit} APPEND PROPERTY LABELS tokenizer)
+endforeach()
+
+sluice_test(model golden sluice::model sluice_reference)
+set_property(TEST model.golden APPEND PROPERTY LABELS golden)
+sluice_test(model determinism sluice::model sluice_reference)
+target_compile_definitions(model_determinism_test PRIVATE
+  SLUICE_DEMO_MODEL="${PROJECT_SOURCE_DIR}/tools/demo/sluice-demo-tq3")
+sluice_test(model faults sluice::model sluice_reference sluice_simulated_queue)

@@ -1,0 +1,1 @@
+sluice_test(model reference sluice_reference)
