@@ -1,0 +1,27 @@
+// config.json and generation_config.json: any bytes either parse or throw Error.
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "io/check.h"
+#include "io/error.h"
+#include "model/config.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size_bytes) {
+  const std::string_view text(reinterpret_cast<const char*>(data), size_bytes);
+  try {
+    const sluice::ModelConfig config = sluice::parse_config(text, "config.json");
+    // What the rest of the program relies on.
+    SLUICE_CHECK(config.layers > 0 && config.layers == config.moe_layer.size());
+    SLUICE_CHECK(config.kv_heads > 0 && config.heads % config.kv_heads == 0);
+    SLUICE_CHECK(config.head_dim > 0 && config.head_dim % 2 == 0);
+    SLUICE_CHECK(config.experts == 0 || config.experts_per_token > 0);
+    SLUICE_CHECK(config.experts_per_token <= config.experts);
+  } catch (const sluice::Error&) {
+  }
+  try {
+    sluice::parse_generation_config(text, "generation_config.json");
+  } catch (const sluice::Error&) {
+  }
+  return 0;
+}
