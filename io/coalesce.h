@@ -42,9 +42,9 @@ inline constexpr uint64_t kReadAlignment = 4096;
 
 // Merging gap: reading this many unwanted bytes costs about as much as one more request.
 // bench/read_gap puts the break-even at 19 to 30 KiB with io_uring and 8 to 17 KiB with pread
-// (slices of 48 KiB, depth 16, virtio disk, 2 busy cores); across 32 KiB a merged read took 2 to 20
-// % longer than two.
-inline constexpr uint64_t kMergeGapBytes = uint64_t{32} * 1024;
+// (slices of 48 KiB, depth 16, virtio disk, 2 busy cores): bench/RESULTS.md. Across 32 KiB a merged
+// read took 2 to 20 % longer than two.
+inline constexpr uint64_t kMergeGapBytes = uint64_t{16} * 1024;
 
 // Requires: slices of size > 0 (a tensor of no bytes has none) whose ends do not overflow (those of
 // a Checkpoint lie within their files).

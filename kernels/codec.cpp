@@ -246,7 +246,7 @@ void unrotate(const Rotation& rotation, const float* signs, const float* y, floa
   if (x != y) std::copy_n(y, rotation.n, x);
   const uint32_t part = rotation.run / rotation.m;
   for (uint32_t begin = 0; begin < rotation.n; begin += rotation.run) {
-    for (uint32_t i = 0; i < rotation.m; ++i) walsh_hadamard(x + begin + i * part, part);
+    for (uint32_t i = 0; i < rotation.m; ++i) walsh_hadamard(x + begin + size_t{i} * part, part);
     if (rotation.m > 1) transposed_table(rotation, x + begin);
   }
   for (uint32_t i = 0; i < rotation.n; ++i) x[i] *= rotation.factor * signs[i];

@@ -1,6 +1,7 @@
 #include "model/machine.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <fstream>
 #include <string_view>
@@ -56,24 +57,25 @@ uint64_t find_kilobytes(const std::vector<std::string>& lines, std::string_view 
 // How the two generations of cgroups name the same things. File-backed pages on the LRU lists are
 // what the kernel drops first when the group nears its limit; memory in tmpfs is not among them.
 struct CgroupFiles {
-  std::vector<const char*> limits;
+  std::array<const char*, 2> limits;  // the lower one counts; null: there is no second
   const char* used;
   const char* inactive_file;
   const char* active_file;
 };
-const CgroupFiles kVersion1 = {.limits = {"memory.limit_in_bytes"},
-                               .used = "memory.usage_in_bytes",
-                               .inactive_file = "total_inactive_file",
-                               .active_file = "total_active_file"};
+constexpr CgroupFiles kVersion1 = {.limits = {"memory.limit_in_bytes", nullptr},
+                                   .used = "memory.usage_in_bytes",
+                                   .inactive_file = "total_inactive_file",
+                                   .active_file = "total_active_file"};
 // Past memory.high the kernel stalls the group to make it shrink: as much a limit as memory.max.
-const CgroupFiles kVersion2 = {.limits = {"memory.max", "memory.high"},
-                               .used = "memory.current",
-                               .inactive_file = "inactive_file",
-                               .active_file = "active_file"};
+constexpr CgroupFiles kVersion2 = {.limits = {"memory.max", "memory.high"},
+                                   .used = "memory.current",
+                                   .inactive_file = "inactive_file",
+                                   .active_file = "active_file"};
 
 void consider_group(const std::string& directory, const CgroupFiles& files, MemoryLimits& limits) {
   std::optional<uint64_t> limit;
   for (const char* name : files.limits) {
+    if (name == nullptr) continue;
     const std::optional<uint64_t> value = read_number(directory + "/" + name);
     if (value && (!limit || *value < *limit)) limit = value;
   }

@@ -94,11 +94,12 @@ MemoryPlan plan_memory(const PlanInputs& inputs) {
       break;
   }
   if (budget < plan.floor_bytes) {
+    const uint64_t floor_megabytes = (plan.floor_bytes + 999'999) / 1'000'000;
     throw Error("a cache budget of ", bytes_text(budget), " is below the floor of ",
                 bytes_text(plan.floor_bytes), ": the ", inputs.experts_per_token,
                 " experts that one token uses in one layer, ", bytes_text(slot_bytes),
                 " each. Give --cache-budget-gb at least ",
-                static_cast<double>((plan.floor_bytes + 999'999) / 1'000'000) / 1000.0);
+                static_cast<double>(floor_megabytes) / 1000);
   }
   plan.cache_bytes = budget / slot_bytes * slot_bytes;
   check_fits(plan, inputs);

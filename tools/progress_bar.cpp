@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <utility>
 
@@ -31,7 +32,7 @@ std::string numbers_text(uint64_t done, uint64_t total, double seconds, Progress
   text += amount_text(rate, unit) + "/s";
   if (done > 0 && done < total) {
     const double left = static_cast<double>(total - done) / rate;
-    text += ", " + std::to_string(static_cast<uint64_t>(left + 0.5)) + " s left";
+    text += ", " + std::to_string(std::llround(left)) + " s left";
   }
   return text;
 }

@@ -428,6 +428,7 @@ TEST(ExpertStream, CountsStagingInItsOverheadOnlyWhenPacked) {
 TEST(ExpertStreamDeathTest, AbortsOnMisuse) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   Bench bench({kPlain});
+  bench.toy.remove();
   ExpertStream stream = bench.stream(1);
   const std::vector<uint32_t> twice = {3, 3};
   EXPECT_DEATH(

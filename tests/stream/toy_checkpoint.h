@@ -103,9 +103,13 @@ class ToyCheckpoint {
     }
     for (ToyTensor& tensor : tensors) bytes_[tensor.name] = std::move(tensor.bytes);
   }
-  ~ToyCheckpoint() { std::filesystem::remove_all(directory_); }
+  ~ToyCheckpoint() { remove(); }
   ToyCheckpoint(const ToyCheckpoint&) = delete;
   ToyCheckpoint& operator=(const ToyCheckpoint&) = delete;
+
+  // Removes the directory ahead of time: files that are open stay readable, and a process that is
+  // about to abort leaves nothing behind.
+  void remove() const { std::filesystem::remove_all(directory_); }
 
   const std::filesystem::path& directory() const { return directory_; }
   Checkpoint open() const { return Checkpoint::open(directory_); }
@@ -188,6 +192,7 @@ class ToyModel {
 
   Checkpoint open() const { return checkpoint_->open(); }
   std::vector<std::string> files() const { return open().files(); }
+  void remove() const { checkpoint_->remove(); }
   ExpertSource source(double max_padding_share = kMaxPaddingShare) const {
     return ExpertSource(open(), names_, max_padding_share);
   }
