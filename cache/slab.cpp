@@ -17,16 +17,16 @@ Slab::Slab(uint64_t size_bytes) : size_bytes_(size_bytes) {
   // mmap aligns to pages only; what a larger alignment needs is mapped on top and never touched.
   const uint64_t extra = (alignment - kPageBytes) + kPageBytes;
   if (size_bytes > std::numeric_limits<size_t>::max() / 2) {
-    throw Error("cannot map ", size_bytes,
-                " bytes for the expert cache: more than an address space");
+    throw Error("cannot map ", size_bytes, " bytes of memory: more than an address space");
   }
   mapping_bytes_ = static_cast<size_t>(size_bytes + extra);
   void* mapping =
       mmap(nullptr, mapping_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapping == MAP_FAILED) {
     // ENOMEM: more than overcommit or RLIMIT_AS allows. Nothing else can come of these arguments.
-    throw Error("cannot map ", size_bytes, " bytes for the expert cache: ", errno_text(errno),
-                "; lower the cache budget, or raise the limit on address space (ulimit -v)");
+    throw Error(
+        "cannot map ", size_bytes, " bytes of memory: ", errno_text(errno),
+        "; lower --cache-budget-gb or --context, or raise the limit on address space (ulimit -v)");
   }
   mapping_ = static_cast<std::byte*>(mapping);
   const auto address = reinterpret_cast<uintptr_t>(mapping_);

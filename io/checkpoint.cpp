@@ -165,7 +165,11 @@ Checkpoint Checkpoint::open(const std::filesystem::path& directory) {
   checkpoint.directory_ = directory;
   const std::filesystem::path index = directory / kIndexName;
   // Looked at without following: an index whose symlink is broken must not pass for none.
-  const bool indexed = std::filesystem::exists(std::filesystem::symlink_status(index, error));
+  const std::filesystem::file_status index_status = std::filesystem::symlink_status(index, error);
+  if (index_status.type() == std::filesystem::file_type::none) {
+    throw Error(index.string(), ": cannot be looked at: ", error.message());
+  }
+  const bool indexed = std::filesystem::exists(index_status);
   const WeightMap weight_map = indexed ? read_index(index.string()) : WeightMap{};
 
   for (const std::string& name : indexed ? shards_of(weight_map) : shards_in(directory)) {

@@ -17,7 +17,7 @@ namespace sluice {
 class DirectFile {
  public:
   // Throws Error naming the path: not there, not readable, not a regular file. allow_direct = false
-  // opens buffered at once (tests, --no-direct).
+  // opens buffered at once (tests).
   explicit DirectFile(const std::string& path, bool allow_direct = true);
 
   int fd() const { return fd_.get(); }

@@ -24,7 +24,7 @@ const char* read_remedy(int error) {
     case ENOMEM:
       return "; the machine is out of memory: close something or lower the cache budget";
     case EINVAL:  // The filesystem's rules for O_DIRECT are stricter than it told.
-      return "; the filesystem refuses direct reads: try without them";
+      return "; the filesystem refuses direct reads of this file: copy the model to another one";
     case ECANCELED:  // The thread that submitted the read has ended.
       return "; the thread that asked for it ended";
     default:

@@ -171,7 +171,7 @@ class UringQueue final : public ReadQueue {
   void start_pieces();
   void prepare(io_uring_sqe& sqe, const Piece& piece);
   void submit_batch();
-  void withdraw_batch();
+  void withdraw_batch(int outcome);
   void reap();
   void wait_for_completion();
   std::optional<int> file_slot(const DirectFile& file);
@@ -228,24 +228,25 @@ void UringQueue::submit_batch() {
     // an entry that failed at once (its completion says so).
     if (submitted > 0 || submitted == -EINTR) continue;
     // EAGAIN, or none taken: no memory for a request. EBUSY: completions have overflowed and must
-    // be reaped first. Whatever else it is, we misuse the ring.
-    SLUICE_CHECK(submitted == 0 || submitted == -EAGAIN || submitted == -EBUSY);
-    withdraw_batch();
+    // be reaped first. Both pass. EPERM, ENOSYS: a sandbox that allows rings but not their use;
+    // that ends the requests.
+    const bool passing = submitted == 0 || submitted == -EAGAIN || submitted == -EBUSY;
+    withdraw_batch(passing ? -EAGAIN : submitted);
     break;
   }
   batch_.clear();
 }
 
 // The kernel would not take the last entries. They cannot be removed from the ring, but they are
-// still ours to write: they become no-ops, and their pieces wait for a retry as after any EAGAIN.
-void UringQueue::withdraw_batch() {
+// still ours to write: they become no-ops, and their pieces end with the outcome (EAGAIN: a retry).
+void UringQueue::withdraw_batch(int outcome) {
   // Entries before the batch's are no-ops of an earlier withdrawal.
   size_t left = std::min<size_t>(io_uring_sq_ready(&ring_), batch_.size());
   for (; left > 0; --left) {
     const Prepared& prepared = batch_[batch_.size() - left];
     io_uring_prep_nop(prepared.sqe);
     io_uring_sqe_set_data(prepared.sqe, nullptr);
-    scheduler_.finish(prepared.piece, -EAGAIN, now());
+    scheduler_.finish(prepared.piece, outcome, now());
   }
 }
 

@@ -98,7 +98,7 @@ struct MatmulTask {
 // The randomized Hadamard of TurboQuant on vectors of n: runs of run = m * 2^k, each
 // (1/√run) (H_m ⊗ H_2^k); m is 1, 12, 20 or 28. Fast Walsh–Hadamard within each of a run's m parts
 // of 2^k (stages h = 1, 2, 4, ...: a+b, a-b), then H_m across the parts (out_j = Σ_k ±x_k, k
-// ascending from the first term), then the factor. FORMATS: the tables are N. Sloane's.
+// ascending from the first term), then the factor. The tables are N. Sloane's.
 struct Rotation {
   uint32_t n = 0;
   uint32_t run = 0;  // largest m * 2^k that divides n

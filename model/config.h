@@ -29,7 +29,7 @@ struct RopeConfig {
   double theta = 10000.0;
 };
 
-// quantization.mode == "turboquant" (FORMATS: TurboQuant checkpoints). The tensors describe their
+// quantization.mode == "turboquant" (docs/formats.md). The tensors describe their
 // own bits; this only tells that they may be there, and what is refused.
 struct TurboQuantConfig {
   bool present = false;

@@ -19,7 +19,8 @@ constexpr uint64_t kMarginDivisor = 16;
 uint64_t automatic_budget(const PlanInputs& inputs, uint64_t fixed_bytes, uint64_t all_bytes,
                           uint64_t floor_bytes, std::string* reason) {
   const uint64_t usable = inputs.limits.usable_bytes();
-  const uint64_t margin = std::max(kMarginLeastBytes, inputs.limits.total_bytes / kMarginDivisor);
+  const uint64_t whole = inputs.limits.cgroup_limit_bytes.value_or(inputs.limits.total_bytes);
+  const uint64_t margin = std::max(kMarginLeastBytes, whole / kMarginDivisor);
   const uint64_t taken = fixed_bytes + margin;
   const uint64_t left = usable > taken ? usable - taken : 0;
   *reason = inputs.limits.text() + ", less " + bytes_text(fixed_bytes) +

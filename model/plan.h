@@ -45,8 +45,8 @@ struct PlanInputs {
   uint64_t scratch_bytes = 0;
   const ExpertSource* experts = nullptr;  // null for a dense model
   uint32_t experts_per_token = 0;
-  BudgetRequest budget;
-  MemoryLimits limits;
+  BudgetRequest budget{};
+  MemoryLimits limits{};
 };
 
 // Throws Error: a budget below the floor, or more memory than this process may use; the message has

@@ -39,14 +39,13 @@ Sampler::Sampler(const SamplingOptions& options, uint32_t vocabulary)
     : options_(options), vocabulary_(vocabulary) {
   require(std::isfinite(options.temperature) && options.temperature >= 0, "temperature",
           options.temperature, "a number >= 0");
-  require(options.top_p > 0 && options.top_p <= 1, "top_p", options.top_p, "a number in (0, 1]");
+  require(options.top_p >= 0 && options.top_p <= 1, "top_p", options.top_p, "a number in [0, 1]");
   require(options.min_p >= 0 && options.min_p <= 1, "min_p", options.min_p, "a number in [0, 1]");
   require(std::isfinite(options.repetition_penalty) && options.repetition_penalty > 0,
           "repetition_penalty", options.repetition_penalty, "a number > 0");
   if (vocabulary == 0) throw Error("a vocabulary of 0 tokens has none to sample");
   if (options.repetition_penalty != 1) {
     occurrences_.resize(vocabulary);
-    window_.resize(options.penalty_window);
   }
 }
 
@@ -55,9 +54,11 @@ void Sampler::accept(uint32_t id) {
     throw Error("token id ", id, " is outside the vocabulary of ", vocabulary_, " tokens");
   }
   if (occurrences_.empty()) return;
-  if (!window_.empty()) {
-    uint32_t& oldest = window_[accepted_ % window_.size()];
-    if (accepted_ >= window_.size()) --occurrences_[oldest];
+  if (window_.size() < options_.penalty_window) {
+    window_.push_back(id);  // as long as the text at most, however wide the window was asked for
+  } else if (options_.penalty_window > 0) {
+    uint32_t& oldest = window_[accepted_ % options_.penalty_window];
+    --occurrences_[oldest];
     oldest = id;
   }
   ++occurrences_[id];

@@ -78,7 +78,14 @@ std::span<const float> Session::prefill(std::span<const uint32_t> ids, const Log
   for (size_t done = 0; done < ids.size();) {
     const auto n = static_cast<uint32_t>(std::min<size_t>(ids.size() - done, s.model.limits.chunk));
     const uint64_t first_position = s.position;
-    if (!s.forward(ids.subspan(done, n), should_stop)) return {};
+    uint32_t layer = 0;
+    const auto between_layers = [&] {
+      if (progress.prompt_tokens) {
+        progress.prompt_tokens(done + uint64_t{n} * layer++ / s.model.config.layers, ids.size());
+      }
+      return should_stop && should_stop();
+    };
+    if (!s.forward(ids.subspan(done, n), between_layers)) return {};
     done += n;
     if (on_logits) {
       for (uint32_t t = 0; t < n; ++t) {

@@ -1,7 +1,7 @@
 // Model and Session: a loaded checkpoint, and one conversation with it.
 //
 //   Model model = Model::load(dir, options, progress);
-//   Session session(model, context);
+//   Session session(model);
 //   std::span<const float> logits = session.prefill(prompt_ids);   // of the last position
 //   for (;;) { id = sampler.sample(logits); logits = session.decode(id); }
 //
@@ -66,7 +66,7 @@ class Model {
   bool has_experts() const;
   uint64_t context() const;  // positions a session may hold
   uint32_t threads() const;
-  std::string io_description() const;    // "io_uring, direct", "pread ×8, buffered (…)"
+  std::string io_description() const;  // "io_uring, direct reads", "pread ×8, buffered reads (…)"
   std::string slab_description() const;  // "huge pages", …; empty for dense models
   uint32_t cache_slots() const;          // 0 for dense models
   StreamStatistics stream_statistics() const;

@@ -1,11 +1,10 @@
 #include "model/tokenizer.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <fstream>
 #include <utility>
 
 #include "io/error.h"
+#include "io/posix_file.h"
 #include "model/added_tokens.h"
 #include "model/bpe.h"
 #include "model/json_object.h"
@@ -120,14 +119,7 @@ Tokenizer::~Tokenizer() = default;
 
 Tokenizer Tokenizer::load(const std::filesystem::path& model_directory) {
   const std::filesystem::path path = model_directory / "tokenizer.json";
-  std::ifstream file(path, std::ios::binary);
-  std::string text;
-  if (file) text.assign(std::istreambuf_iterator<char>(file), {});
-  if (!file) {
-    throw Error(path.string(), ": could not be read: ", errno_text(errno),
-                "; a model directory needs this file");
-  }
-  return parse(text, path.string());
+  return parse(read_text_file(path.string(), kMaxTokenizerFileBytes), path.string());
 }
 
 Tokenizer Tokenizer::parse(std::string_view json, const std::string& path) {

@@ -13,7 +13,6 @@ namespace {
 using nlohmann::json;
 
 // The largest published files have 33 MB.
-constexpr size_t kMaxFileBytes = size_t{1} << 28;
 // Values outside of vocab and merges: published files have about 8,000, most of them added tokens.
 constexpr size_t kMaxValues = 1'000'000;
 
@@ -240,8 +239,9 @@ MergeTable resolve(const MergeTexts& merges, const TokenTable& tokens, const std
 }  // namespace
 
 TokenizerJson parse_tokenizer_json(std::string_view text, const std::string& path) {
-  if (text.size() > kMaxFileBytes) {
-    throw Error(path, ": ", text.size(), " bytes; the limit for a tokenizer is ", kMaxFileBytes);
+  if (text.size() > kMaxTokenizerFileBytes) {
+    throw Error(path, ": ", text.size(), " bytes; the limit for a tokenizer is ",
+                kMaxTokenizerFileBytes);
   }
   TokenizerJson result;
   MergeTexts merges;

@@ -2,6 +2,7 @@
 // straight into their tables; only the rest becomes a JSON tree. Threads: any.
 #pragma once
 
+#include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -10,6 +11,8 @@
 #include "model/token_table.h"
 
 namespace sluice {
+
+inline constexpr uint64_t kMaxTokenizerFileBytes = uint64_t{1} << 28;
 
 struct TokenizerJson {
   nlohmann::json rest;  // an object: the file without model.vocab and model.merges

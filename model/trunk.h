@@ -5,9 +5,9 @@
 // So a family lists each tensor name once.
 //
 //   Trunk trunk(checkpoint);
-//   Qwen3 declared(config, trunk);      // trunk.bytes() now says how much
+//   make_network(config, trunk, experts);  // declares: trunk.bytes() now says how much
 //   trunk.load(files, queue, progress);
-//   Qwen3 network(config, trunk);
+//   network = make_network(config, trunk, experts);
 //
 // In memory the trunk is the aligned extents of the shards that hold its tensors, one behind the
 // other: a tensor lies at its extent's place plus its inner offset, so at any address.

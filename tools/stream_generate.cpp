@@ -22,6 +22,7 @@
 #include "model/sampler.h"
 #include "model/session.h"
 #include "model/tokenizer.h"
+#include "model/utf8.h"
 #include "tools/generate_options.h"
 #include "tools/interrupt.h"
 #include "tools/logits_dump.h"
@@ -52,6 +53,10 @@ std::vector<uint32_t> read_prompt(const GenerateOptions& options, const Tokenize
   if (options.prompt_ids) return read_token_ids(*options.prompt_ids);
   const std::string text =
       options.prompt ? *options.prompt : read_prompt_file(*options.prompt_file);
+  if (!utf8_valid(text)) {
+    throw Error(options.prompt_file.value_or("--prompt"),
+                ": the prompt is not valid UTF-8; convert it, or give token ids (--prompt-ids)");
+  }
   return tokenizer->encode(text, /*add_special_tokens=*/true);
 }
 

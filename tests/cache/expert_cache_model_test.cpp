@@ -14,7 +14,7 @@
 namespace sluice {
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(SLUICE_SANITIZED)
 constexpr int kOperations = 30'000;
 #else
 constexpr int kOperations = 300'000;

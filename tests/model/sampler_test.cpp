@@ -140,6 +140,7 @@ TEST(Sampler, TopKKeepsTheLikeliestAndOfEqualsTheLowestIds) {
 
 TEST(Sampler, TopPKeepsTheFewestThatReachIt) {
   const std::vector<float> logits = logits_of({0.1, 0.5, 0.15, 0.25});
+  EXPECT_THAT(ids_drawn({.top_p = 0}, logits), ElementsAre(1));  // the likeliest always stays
   EXPECT_THAT(ids_drawn({.top_p = 0.01f}, logits), ElementsAre(1));
   EXPECT_THAT(ids_drawn({.top_p = 0.49f}, logits), ElementsAre(1));
   EXPECT_THAT(ids_drawn({.top_p = 0.51f}, logits), ElementsAre(1, 3));
@@ -262,7 +263,7 @@ TEST(Sampler, OptionsOutOfRangeAreErrorsNamingThem) {
   EXPECT_THAT(option_error({.temperature = -1}), HasSubstr("temperature is -1"));
   EXPECT_THAT(option_error({.temperature = kInfinity}), HasSubstr("temperature"));
   EXPECT_THAT(option_error({.temperature = kNan}), HasSubstr("temperature"));
-  EXPECT_THAT(option_error({.top_p = 0}), HasSubstr("top_p is 0"));
+  EXPECT_THAT(option_error({.top_p = -0.5f}), HasSubstr("top_p is -0.5"));
   EXPECT_THAT(option_error({.top_p = 1.5f}), HasSubstr("top_p"));
   EXPECT_THAT(option_error({.top_p = kNan}), HasSubstr("top_p"));
   EXPECT_THAT(option_error({.min_p = -0.1f}), HasSubstr("min_p"));

@@ -65,6 +65,8 @@ wrong_usage() {
 wrong_input() {
   expect_error 1 'nowhere/config.json: no such file' --model "$work/nowhere" --prompt a
   expect_error 1 'no-file: cannot be opened: No such file' "${run[@]}" --prompt-file "$work/no-file"
+  expect_error 1 'not valid UTF-8' "${run[@]}" --prompt $'\xff\xfe bad'
+  expect_error 1 'not valid UTF-8' "${run[@]}" --prompt-file <(printf 'cut \xc3')
   expect_error 1 '"x" at byte 2 is no token id' "${run[@]}" --prompt-ids <(echo 1,x)
   expect 1 'outside the .*vocabulary' "${run[@]}" --prompt-ids 1,99999999
   expect 1 'no tokens' "${run[@]}" --prompt-ids ,
@@ -84,6 +86,12 @@ wrong_input() {
   rm "$work/model/tokenizer.json"
   expect_error 1 'tokenizer.json' --model "$work/model" --prompt a
   expect_error 1 'tokenizer.json' --model "$work/model" --prompt-ids 1
+  mkdir "$work/model/tokenizer.json"
+  expect_error 1 'tokenizer.json' --model "$work/model" --prompt a
+  rmdir "$work/model/tokenizer.json"
+  mkfifo "$work/model/tokenizer.json"
+  expect_error 1 'tokenizer.json' --model "$work/model" --prompt a
+  rm "$work/model/tokenizer.json"
   expect 0 '^streaming: ' --model "$work/model" --prompt-ids 1,2,3 --print-ids --max-tokens 2
 
   copy_model

@@ -21,7 +21,7 @@ namespace {
 constexpr double kPromise = 1.03;
 
 bool sanitized() {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(SLUICE_SANITIZED)
   return true;
 #else
   return false;
@@ -46,7 +46,7 @@ class Memory : public testing::Test {
                      const std::string& before = "true") {
     const std::string statistics = directory_ + "/stats.json";
     std::filesystem::remove(statistics);
-    const std::string command = "sh -c '" + before + "; exec " SLUICE_GENERATE " --model \"" +
+    const std::string command = "sh -c '" + before + " && exec " SLUICE_GENERATE " --model \"" +
                                 model + "\" --temp 0 --ignore-eos --print-ids --stats-json \"" +
                                 statistics + "\" " + flags + "' > /dev/null 2> \"" + directory_ +
                                 "/err\"";
@@ -72,7 +72,8 @@ class Memory : public testing::Test {
       cgroup_ = path;
       std::ofstream file(path + "/" + limit);
       file << limit_bytes << std::flush;
-      if (file) return path;
+      const std::string join = "sh -c 'echo $$ > " + path + "/cgroup.procs' 2> /dev/null";
+      if (file && std::system(join.c_str()) == 0) return path;
       ::rmdir(path.c_str());
       cgroup_.clear();
     }
@@ -95,6 +96,12 @@ TEST_F(Memory, TheBundledModelStaysWithinItsPlan) {
     expect_promise_kept(run(SLUICE_DEMO_MODEL, std::string("--max-tokens 40 --prompt-ids 5,6,7 ") +
                                                    "--cache-budget-gb " + budget));
   }
+}
+
+TEST_F(Memory, ManyThreadsStayWithinThePlan) {
+  expect_promise_kept(
+      run(SLUICE_DEMO_MODEL,
+          "--max-tokens 10 --prompt-ids 5,6,7 --cache-budget-gb 0.005 --threads 256"));
 }
 
 TEST_F(Memory, ExpertsTwentyTimesTheBudgetStayWithinThePlanAndACgroupOfItsSize) {

@@ -1,0 +1,161 @@
+// Checkpoints that are not what config.json says: each is refused with a message that names what is
+// wrong, before anything is computed.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "io/checkpoint.h"
+#include "io/error.h"
+#include "io/safetensors_writer.h"
+#include "model/session.h"
+#include "tests/io/temporary_directory.h"
+
+namespace sluice {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+struct Tensor {
+  TensorInfo info;
+  std::string bytes;
+};
+using Tensors = std::map<std::string, Tensor>;
+
+class LoadErrors : public testing::Test {
+ protected:
+  // Copies a golden case as one shard, spoiled, and returns what loading it says.
+  std::string load_spoiled(const std::string& name, const std::function<void(Tensors&)>& spoil) {
+    write(name, spoil);
+    return load();
+  }
+
+  void write(const std::string& name, const std::function<void(Tensors&)>& spoil) {
+    const std::string golden = std::string(SLUICE_TEST_DATA "/goldens/") + name;
+    const Checkpoint checkpoint = Checkpoint::open(golden);
+    Tensors tensors;
+    for (const TensorInfo& info : checkpoint.tensors()) {
+      std::ifstream file(checkpoint.files()[info.file], std::ios::binary);
+      file.seekg(static_cast<std::streamoff>(info.offset));
+      std::string bytes(info.size_bytes, '\0');
+      file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+      tensors[info.name] = {info, std::move(bytes)};
+    }
+    spoil(tensors);
+    std::vector<TensorInfo> infos;
+    for (auto& [tensor_name, tensor] : tensors) {
+      tensor.info.name = tensor_name;
+      infos.push_back(tensor.info);
+    }
+    SafetensorsWriter writer(directory_.file("model.safetensors"), infos, {});
+    for (const auto& [tensor_name, tensor] : tensors) {
+      writer.write(std::as_bytes(std::span(tensor.bytes)));
+    }
+    writer.finish();
+    std::filesystem::copy_file(golden + "/config.json", directory_.file("config.json"),
+                               std::filesystem::copy_options::overwrite_existing);
+  }
+
+  std::string load() {
+    try {
+      Model::load(directory_.path().string(), {});
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "loaded";
+  }
+
+  const TemporaryDirectory directory_;
+};
+
+const char* const kQuery = "model.layers.1.self_attn.q_proj.weight";
+
+TEST_F(LoadErrors, TheCopyItselfLoads) {
+  EXPECT_EQ(load_spoiled("qwen3_moe", [](Tensors&) {}), "loaded");
+  EXPECT_EQ(load_spoiled("tq3_qwen3_moe", [](Tensors&) {}), "loaded");
+}
+
+TEST_F(LoadErrors, AMissingTensorIsNamed) {
+  for (const char* name :
+       {kQuery, "model.norm.weight", "lm_head.weight", "model.embed_tokens.weight",
+        "model.layers.0.mlp.gate.weight", "model.layers.2.mlp.experts.5.up_proj.weight"}) {
+    EXPECT_THAT(load_spoiled("qwen3_moe", [&](Tensors& t) { t.erase(name); }), HasSubstr(name));
+  }
+  for (const char* name :
+       {"model.layers.1.self_attn.q_proj.scales", "model.layers.1.self_attn.q_proj.signs",
+        "model.layers.1.mlp.switch_mlp.down_proj.codebook"}) {
+    EXPECT_THAT(load_spoiled("tq3_qwen3_moe", [&](Tensors& t) { t.erase(name); }), HasSubstr(name));
+  }
+}
+
+TEST_F(LoadErrors, ATensorOfAnotherShapeOrTypeIsNamedWithWhatWasExpected) {
+  const std::string transposed = load_spoiled("qwen3_moe", [](Tensors& t) {
+    t[kQuery].info.shape = {32, 128};
+  });
+  EXPECT_THAT(transposed, AllOf(HasSubstr(kQuery), HasSubstr("[32, 128]"), HasSubstr("[64, 64]")));
+  const std::string integers =
+      load_spoiled("qwen3_moe", [](Tensors& t) { t[kQuery].info.dtype = DType::i16; });
+  EXPECT_THAT(integers, AllOf(HasSubstr(kQuery), HasSubstr("I16"), HasSubstr("BF16")));
+}
+
+TEST_F(LoadErrors, ATensorThatNobodyAskedForIsNamed) {
+  const std::string bias = "model.layers.1.self_attn.q_proj.bias";
+  const auto add_bias = [&](Tensors& t) {
+    t[bias] = {t[kQuery].info, std::string(128, '\0')};
+    t[bias].info.shape = {64};
+  };
+  EXPECT_THAT(load_spoiled("qwen3_moe", add_bias), HasSubstr(bias));
+}
+
+TEST_F(LoadErrors, AQuantizationThatIsNotSupportedIsNamed) {
+  const auto add = [](const std::string& suffix) {
+    return [suffix](Tensors& t) {
+      Tensor extra = t[kQuery];
+      t["model.layers.1.self_attn.q_proj." + suffix] = std::move(extra);
+    };
+  };
+  for (const char* suffix : {"weight_scale_inv", "scales", "qweight"}) {
+    EXPECT_THAT(load_spoiled("qwen3_moe", add(suffix)),
+                AllOf(HasSubstr(std::string("q_proj.") + suffix), HasSubstr("not supported")));
+  }
+}
+
+TEST_F(LoadErrors, DamagedSignsAndCodebooksAreNamed) {
+  const std::string signs = "model.layers.1.self_attn.q_proj.signs";
+  EXPECT_THAT(load_spoiled("tq3_qwen3_moe", [&](Tensors& t) { t[signs].bytes[5] = '\x41'; }),
+              AllOf(HasSubstr(signs), HasSubstr("damaged")));
+  const std::string codebook = "model.layers.1.mlp.switch_mlp.down_proj.codebook";
+  EXPECT_THAT(
+      load_spoiled("tq3_qwen3_moe",
+                   [&](Tensors& t) { std::swap(t[codebook].bytes[1], t[codebook].bytes[15]); }),
+      AllOf(HasSubstr(codebook), HasSubstr("ascending")));
+}
+
+TEST_F(LoadErrors, AShardCutShortIsRefusedWhereverItWasCut) {
+  write("qwen3_moe", [](Tensors&) {});
+  const std::string shard = directory_.file("model.safetensors");
+  const uint64_t size = std::filesystem::file_size(shard);
+  for (uint64_t cut = size - 1; cut > 0; cut = cut * 2 / 3) {
+    std::filesystem::resize_file(shard, cut);
+    EXPECT_THAT(load(), HasSubstr("model.safetensors")) << "cut to " << cut;
+  }
+}
+
+TEST_F(LoadErrors, AnUnreadableDirectoryIsNamed) {
+  if (::geteuid() == 0) GTEST_SKIP() << "root may read every directory";
+  write("qwen3_moe", [](Tensors&) {});
+  std::filesystem::permissions(directory_.path(), std::filesystem::perms::none);
+  EXPECT_THAT(load(), HasSubstr(directory_.path().string()));
+  std::filesystem::permissions(directory_.path(), std::filesystem::perms::owner_all);
+}
+
+}  // namespace
+}  // namespace sluice
