@@ -20,10 +20,10 @@ for object in "$@"; do
     continue
   fi
   # W, w: weak; V, v: weak object; u: unique. A strong name could not replace another in silence.
-  # Builds with sanitizers add a pointer to the exception personality, which is data and the same
-  # in every object.
+  # Builds with sanitizers add data that is the same in every object: a pointer to the exception
+  # personality, and descriptions of the types of functions.
   weak=$(printf '%s\n' "$symbols" | grep -E ' [WwVvu] ' |
-    grep -v ' V DW\.ref\.__gxx_personality_v0$' || true)
+    grep -vE ' V (DW\.ref\.__gxx_personality_v0$|typeinfo )' || true)
   if [ -n "$weak" ]; then
     echo "$object: weak symbols; keep everything that it includes in anonymous namespaces:"
     printf '%s\n' "$weak"

@@ -15,14 +15,14 @@ constexpr uint32_t kGroups[] = {32, 64, 128};
 
 std::vector<float> multiply(const Table& by, const Matrix& w, const MatmulTask& task,
                             const std::vector<float>& x) {
-  std::vector<float> y(size_t{task.vectors} * task.y_stride, -7.0f);
+  std::vector<float> y(size_t{task.vectors} * task.y_stride + 1, -7.0f);  // never empty
   by.matmul(w, task, x.data(), y.data());
   return y;
 }
 
 std::vector<float> multiply_integer(const Table& by, const Matrix& w, const MatmulTask& task,
                                     const QuantizedVectors& x) {
-  std::vector<float> y(size_t{task.vectors} * task.y_stride, -7.0f);
+  std::vector<float> y(size_t{task.vectors} * task.y_stride + 1, -7.0f);  // never empty
   by.matmul_integer(w, task, x, y.data());
   return y;
 }
@@ -270,7 +270,7 @@ TEST_P(TableTurboquant, GivesTheSameBitsForAnySplitOfRowsAndVectors) {
     x.quantize(tested(), random.gaussians(13 * 320), 13, 320, 64);
     const MatmulTask all = {.row_end = 53, .vectors = 13, .y_stride = 53};
     const auto whole = multiply_integer(tested(), w.matrix, all, x.view);
-    std::vector<float> parts(whole.size());
+    std::vector<float> parts(whole.size(), -7.0f);
     for (uint32_t row = 0; row < 53;) {
       const uint32_t row_end = std::min(53u, row + random.between(1, 21));
       for (uint32_t v = 0; v < 13;) {
