@@ -54,7 +54,7 @@ Rounding fit(const float* values, const double* weights, uint32_t length, Parity
 Rounding best_rounding(const float* values, const double* weights, uint32_t length, Parity parity,
                        double largest) {
   const double smallest_step = largest / (kLargest + 1);
-  std::array<double, 16 * (kLargest + 1)> edges;
+  std::array<double, size_t{16} * (kLargest + 1)> edges;
   size_t edge_count = 0;
   edges[edge_count++] = smallest_step;
   for (uint32_t i = 0; i < length; ++i) {

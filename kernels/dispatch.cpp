@@ -85,11 +85,11 @@ const Table& table(Isa isa) {
 }
 
 const Table& table() {
-  static const Table* const kPicked = [] {
+  static const Table* const picked = [] {
     const char* name = std::getenv("SLUICE_ISA");
     return name == nullptr || *name == '\0' ? best_table() : named_table(name);
   }();
-  return *kPicked;
+  return *picked;
 }
 
 }  // namespace sluice::kernels

@@ -20,7 +20,7 @@ inline void add_values(const AttentionTask& task, uint32_t head, uint32_t t_begi
   Lanes lanes[kHeads][kBlocks];
   for (uint32_t h = 0; h < kHeads; ++h) {
     for (uint32_t b = 0; b < kBlocks; ++b) {
-      lanes[h][b] = get(out + size_t{h} * task.head_dim + b * kLanes);
+      lanes[h][b] = get(out + size_t{h} * task.head_dim + size_t{b} * kLanes);
     }
   }
   for (size_t t = t_begin; t < t_end; ++t) {
@@ -34,7 +34,7 @@ inline void add_values(const AttentionTask& task, uint32_t head, uint32_t t_begi
   }
   for (uint32_t h = 0; h < kHeads; ++h) {
     for (uint32_t b = 0; b < kBlocks; ++b) {
-      put(out + size_t{h} * task.head_dim + b * kLanes, lanes[h][b]);
+      put(out + size_t{h} * task.head_dim + size_t{b} * kLanes, lanes[h][b]);
     }
   }
 }
@@ -47,7 +47,7 @@ inline void add_values_of_heads(const AttentionTask& task, uint32_t head, uint32
   const auto put = [](float* to, Lanes a) { store(to, a); };
   const auto get = [](const float* from) { return load(from); };
   size_t first = 0;
-  for (; first + kBlocks * kLanes <= task.head_dim; first += kBlocks * kLanes) {
+  for (; first + size_t{kBlocks} * kLanes <= task.head_dim; first += size_t{kBlocks} * kLanes) {
     add_values<Values, kHeads, kBlocks>(task, head, t_begin, t_end, first, get, put, Values::whole);
   }
   for (; first + kLanes <= task.head_dim; first += kLanes) {

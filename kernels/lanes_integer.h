@@ -44,8 +44,8 @@ inline void transpose_scales(const std::byte* const (&rows)[kBlockRows], size_t 
     a[r] = _mm256_set_m128i(from_row(r + 8), from_row(r));
   }
   for (uint32_t r = 0; r < 4; ++r) {  // b[r], b[r+4]: groups 0-3 and 4-7 of rows 2r and 2r+1
-    b[r] = _mm256_unpacklo_epi16(a[2 * r], a[2 * r + 1]);
-    b[r + 4] = _mm256_unpackhi_epi16(a[2 * r], a[2 * r + 1]);
+    b[r] = _mm256_unpacklo_epi16(a[size_t{2} * r], a[size_t{2} * r + 1]);
+    b[r + 4] = _mm256_unpackhi_epi16(a[size_t{2} * r], a[size_t{2} * r + 1]);
   }
   for (uint32_t half = 0; half < 8; half += 4) {  // a[half + g/2*2 ...]: four rows, two groups each
     for (uint32_t r = 0; r < 2; ++r) {
@@ -80,7 +80,7 @@ inline void add_group(const RowBlock& rows, const C& codes, uint32_t begin, uint
       const ptrdiff_t column = start + static_cast<ptrdiff_t>((word - first + k) * C::kPerWord);
       for (uint32_t v = 0; v < kVectors; ++v) {
         for (uint32_t q = 0; q < C::kQuads; ++q) {
-          add_products(dots[v], quads[q], inputs[v].from(column + 4 * q));
+          add_products(dots[v], quads[q], inputs[v].from(column + ptrdiff_t{4} * q));
         }
       }
     }

@@ -30,7 +30,7 @@ inline void rotate_across(const Rotation& rotation, const float* table, float* r
     Lanes column[28];
     for (uint32_t k = 0; k < m; ++k) column[k] = get(run + k * part + i);
     for (uint32_t j = 0; j < m; ++j) {
-      Lanes total = column[0] * splat(table[j * m]);
+      Lanes total = column[0] * splat(table[size_t{j} * m]);
       for (uint32_t k = 1; k < m; ++k) total = fma(column[k], splat(table[j * m + k]), total);
       put(run + j * part + i, total * factor);
     }

@@ -236,7 +236,7 @@ void rotate(const Rotation& rotation, const float* signs, const float* x, float*
       float column[28];
       for (uint32_t k = 0; k < m; ++k) column[k] = y[run + k * part + i];
       for (uint32_t j = 0; j < m; ++j) {
-        const int8_t* row = rotation.table + j * m;
+        const int8_t* row = rotation.table + size_t{j} * m;
         float total = row[0] > 0 ? column[0] : -column[0];
         for (uint32_t k = 1; k < m; ++k) total += row[k] > 0 ? column[k] : -column[k];
         y[run + j * part + i] = total;

@@ -20,7 +20,8 @@ Activations Activations::layout(Arena& arena, const ModelConfig& config, const R
   a.k = arena.take<float>(chunk * kv_width);
   a.v = arena.take<float>(chunk * kv_width);
   a.attended = arena.take<float>(chunk * q_width);
-  a.scores = arena.take<float>(limits.threads * (config.heads / config.kv_heads) * limits.context);
+  a.scores = arena.take<float>(uint64_t{limits.threads} * (config.heads / config.kv_heads) *
+                               limits.context);
   a.rope_cos = arena.take<float>(chunk * (config.head_dim / 2));
   a.rope_sin = arena.take<float>(chunk * (config.head_dim / 2));
   a.gate = arena.take<float>(uint64_t{a.mlp_vectors} * mlp_width);

@@ -64,7 +64,7 @@ void Attention::forward(const float* x, uint32_t layer, Run& run, float* y) cons
                        .heads = group,
                        .positions = static_cast<uint32_t>(run.position + t + 1),
                        .scale = 1.0f / std::sqrt(static_cast<float>(head_dim_)),
-                       .scores = a.scores + worker * group * context,
+                       .scores = a.scores + uint64_t{worker} * group * context,
                        .out = a.attended + first_head});
   });
 

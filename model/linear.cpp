@@ -23,7 +23,7 @@ std::string at(const Trunk& trunk, const std::string& name) {
 
 // Multiply-adds that a task should at least hold: some microseconds of work, several times what it
 // costs to hand a task to another thread.
-constexpr uint64_t kTaskWork = 64 * 1024;
+constexpr uint64_t kTaskWork = uint64_t{64} * 1024;
 
 }  // namespace
 
@@ -252,7 +252,8 @@ void multiply(const ComputeContext& context, const kernels::Matrix& matrix,
 uint32_t rows_per_task(const kernels::Matrix& matrix, uint32_t n, uint32_t threads) {
   const uint64_t work_per_row = std::max<uint64_t>(1, uint64_t{matrix.cols} * n);
   const uint64_t least = (kTaskWork + work_per_row - 1) / work_per_row;
-  const uint64_t balanced = (uint64_t{matrix.rows} + 4 * threads - 1) / (4 * threads);
+  const uint64_t tasks = uint64_t{4} * threads;
+  const uint64_t balanced = (matrix.rows + tasks - 1) / tasks;
   const uint64_t rows = std::min<uint64_t>(std::max(least, balanced), matrix.rows);
   return static_cast<uint32_t>((rows + 15) / 16 * 16);
 }

@@ -81,7 +81,8 @@ bool Qwen3::forward(std::span<const uint32_t> ids, Run& run) const {
   Activations& a = *run.activations;
   const uint32_t n = run.tokens * hidden_;
   run.compute.workers->run(run.tokens, [&](uint32_t t, uint32_t) {
-    const uint64_t row_bytes = hidden_ * (embeddings_.format == kernels::Format::f32 ? 4 : 2);
+    const uint64_t row_bytes =
+        uint64_t{hidden_} * (embeddings_.format == kernels::Format::f32 ? 4 : 2);
     run.compute.kernels->to_f32(embeddings_.format, embeddings_.data + ids[t] * row_bytes, hidden_,
                                 a.hidden + uint64_t{t} * hidden_);
   });

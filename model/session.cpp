@@ -8,7 +8,7 @@
 namespace sluice {
 
 struct Session::Impl {
-  Impl(Model::Impl& m) : model(m), kv(m.kv_shape) {
+  explicit Impl(Model::Impl& m) : model(m), kv(m.kv_shape) {
     Activations::layout(arena, m.config, m.limits);
     arena.allocate("activations");
     activations = Activations::layout(arena, m.config, m.limits);

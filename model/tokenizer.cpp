@@ -24,9 +24,9 @@ using nlohmann::json;
 constexpr size_t kMaxTextBytes = size_t{1} << 28;
 
 const json& member(const json& object, const char* key) {
-  static const json kNull;
+  static const json null;
   const auto place = object.find(key);
-  return place == object.end() ? kNull : *place;
+  return place == object.end() ? null : *place;
 }
 
 Bpe make_bpe(TokenizerJson& file, const std::string& path) {

@@ -112,7 +112,7 @@ class Converter {
   void write_words(const TensorInfo& source, const kernels::Codec& codec, SafetensorsWriter& writer,
                    std::vector<std::byte>& scales) const {
     const uint64_t row_bytes = uint64_t{codec.cols} * dtype_bytes(source.dtype);
-    const uint64_t row_scale_bytes = codec.cols / codec.group * 2;
+    const uint64_t row_scale_bytes = uint64_t{codec.cols / codec.group} * 2;
     const uint64_t rows = source.shape[0];
     const uint64_t block_rows =
         std::clamp<uint64_t>(kBlockBytes / (uint64_t{codec.cols} * sizeof(float)), 1, rows);
