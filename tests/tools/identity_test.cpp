@@ -5,25 +5,18 @@
 #include <sys/wait.h>
 
 #include <cstdlib>
-#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
 
 #include "kernels/kernels.h"
+#include "tests/io/temporary_directory.h"
 
 namespace sluice {
 namespace {
 
 class Identity : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = (std::filesystem::temp_directory_path() / "sluice-identity-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    directory_ = name;
-  }
-  void TearDown() override { std::filesystem::remove_all(directory_); }
-
   // The dump of one run with these extra settings ("SLUICE_ISA=scalar") and flags.
   std::string dump(const std::string& model, const std::string& environment,
                    const std::string& flags) {
@@ -43,7 +36,8 @@ class Identity : public testing::Test {
     return {std::istreambuf_iterator<char>(file), {}};
   }
 
-  std::string directory_;
+  const TemporaryDirectory temporary_;
+  const std::string directory_ = temporary_.path().string();
 };
 
 TEST_F(Identity, EveryInstructionSetGivesTheSameDump) {

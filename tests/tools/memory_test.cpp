@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "tests/io/temporary_directory.h"
 #include "tests/model/synthetic_checkpoint.h"
 
 namespace sluice {
@@ -32,12 +33,8 @@ class Memory : public testing::Test {
  protected:
   void SetUp() override {
     if (sanitized()) GTEST_SKIP() << "a sanitizer's own memory hides the program's";
-    std::string name = (std::filesystem::temp_directory_path() / "sluice-memory-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    directory_ = name;
   }
   void TearDown() override {
-    if (!directory_.empty()) std::filesystem::remove_all(directory_);
     if (!cgroup_.empty()) ::rmdir(cgroup_.c_str());
   }
 
@@ -86,7 +83,8 @@ class Memory : public testing::Test {
     EXPECT_LE(statistics["peak_rss_bytes"].get<double>(), plan * kPromise);
   }
 
-  std::string directory_;
+  const TemporaryDirectory temporary_;
+  const std::string directory_ = temporary_.path().string();
   std::string cgroup_;
 };
 
