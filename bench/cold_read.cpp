@@ -1,7 +1,7 @@
 // cold_read: how fast cold experts come through stream/, beside what the device gives to fio.
 //
-//   cold_read [--dir DIR] [--file-mb N] [--rounds N] [--depth N] [--expert-mb X ...] [--json]
-//   [--quick]
+//   cold_read [--dir DIR] [--file-mb N] [--rounds N] [--depth N] [--expert-mb X ...] [--ramp-ms N]
+//   [--round-ms N] [--json] [--quick]
 //
 // Writes one big file, lays experts of several sizes over it by rewriting its header, and fetches
 // them in layer batches of 8 through a cache that holds just these 8, so that everything misses. In
@@ -9,6 +9,10 @@
 // experts' size at a depth of 8, and a bare loop of 8 pread threads. Reported are medians over the
 // rounds; ratios are medians of the rounds' ratios. MB are 10^6 of the experts' own bytes; padding
 // of alignment counts for nothing.
+//
+// Every reader reads for --ramp-ms before its time is taken. A virtual disk is limited by a bucket
+// of tokens: who comes after a pause reads ahead of the limit until the bucket is empty, which made
+// the same fio command twice as fast in its first 300 MB as afterwards.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -18,6 +22,7 @@
 #include <cstdio>
 #include <cstring>
 #include <iostream>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <optional>
@@ -35,15 +40,16 @@ namespace {
 
 constexpr uint32_t kBatch = 8;              // experts per token of common models
 constexpr uint64_t kHeaderBytes = 4 << 20;  // room for the names of 10,000 experts
+constexpr uint64_t kHashed = 16 * kBatch;   // experts whose bytes the back ends are compared by
 constexpr const char* kLayer = "model.layers.0.mlp.";
 
 struct Settings {
-  std::chrono::milliseconds pause{500};  // before each reader
   std::string directory = std::filesystem::temp_directory_path().string();
   uint64_t file_mb = 2048;
   uint32_t rounds = 7;
   uint32_t depth = 16;
-  uint64_t round_mb = 400;  // read per round and reader
+  uint32_t ramp_ms = 1000;   // each reader reads so long before its time is taken,
+  uint32_t round_ms = 1500;  // then so long
   std::vector<double> expert_mb = {0.3, 1, 2.5};
   bool json = false;
   bool quick = false;
@@ -58,9 +64,38 @@ struct Case {
   uint64_t block_bytes = 0;  // of the bare loop: the longest read of an expert
 };
 
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
+using Time = std::chrono::steady_clock::time_point;
+
+// What is read between the end of the ramp and the end of the round.
+class Window {
+ public:
+  explicit Window(const Settings& settings)
+      : begin_(std::chrono::steady_clock::now() + std::chrono::milliseconds(settings.ramp_ms)),
+        end_(begin_ + std::chrono::milliseconds(settings.round_ms)) {}
+  // False when the round is over. To be asked after every read.
+  bool add(uint64_t bytes) {
+    const Time now = std::chrono::steady_clock::now();
+    if (now < begin_) return true;
+    if (started_) {
+      bytes_ += bytes;
+      last_ = now;
+    } else {
+      started_ = true;
+      first_ = last_ = now;
+    }
+    return now < end_;
+  }
+  double mb_per_second() const {
+    return static_cast<double>(bytes_) / 1e6 /
+           std::chrono::duration<double>(last_ - first_).count();
+  }
+
+ private:
+  Time begin_, end_;
+  bool started_ = false;
+  Time first_, last_;
+  uint64_t bytes_ = 0;
+};
 
 uint64_t in_pages(uint64_t bytes) { return (bytes + kPageBytes - 1) / kPageBytes * kPageBytes; }
 
@@ -153,13 +188,13 @@ Case stacked_case(uint64_t file_bytes) {
 
 struct Measured {
   double mb_per_second = 0;
-  uint64_t hash = 0;  // of the experts' first words, in any order
+  uint64_t hash = 0;  // of the first experts' first words, in any order
 };
 
 // Experts in batches, each expert once in a while: order is a permutation that goes round.
 Measured read_through_stream(ReadBackend backend, const ExpertSource& source,
                              const DirectFile& file, const Settings& settings,
-                             std::span<const uint32_t> order, uint64_t experts_to_read) {
+                             std::span<const uint32_t> order) {
   const std::unique_ptr<ReadQueue> queue = make_read_queue(backend, settings.depth);
   const DirectFile* const files[] = {&file};
   ExpertStream stream(
@@ -174,54 +209,62 @@ Measured read_through_stream(ReadBackend backend, const ExpertSource& source,
       for (const ProjectionView& projection : fetch.view(*i)) {
         uint64_t word;
         std::memcpy(&word, projection.data, sizeof word);
-        result.hash += word;
+        if (first < kHashed) result.hash += word;
       }
       fetch.release(*i);
     }
   };
   visit(order.size() / 2);  // touches the slots' memory for the first time
-  const uint64_t batches = experts_to_read / kBatch;
-  const auto start = std::chrono::steady_clock::now();
-  for (uint64_t batch = 0; batch < batches; ++batch) visit(batch * kBatch);
-  const double seconds = seconds_since(start);
-  result.mb_per_second =
-      static_cast<double>(batches * kBatch * source.expert_bytes()) / 1e6 / seconds;
+  result.hash = 0;
+  Window window(settings);
+  uint64_t first = 0;
+  bool more = true;
+  while (more || first < kHashed) {
+    visit(first);
+    more = window.add(kBatch * source.expert_bytes());
+    first += kBatch;
+  }
+  result.mb_per_second = window.mb_per_second();
   return result;
 }
 
 // The same blocks by threads that do nothing else.
-double read_bare(const DirectFile& file, uint64_t block_bytes, uint64_t total_bytes) {
+double read_bare(const DirectFile& file, uint64_t block_bytes, const Settings& settings) {
   const uint64_t blocks = file.size_bytes() / block_bytes;
-  const uint64_t reads = total_bytes / block_bytes;
-  std::atomic<uint64_t> next = 0;
+  Window window(settings);
+  std::mutex mutex;
+  bool more = true;
   std::atomic<int> error = 0;
-  const auto start = std::chrono::steady_clock::now();
   std::vector<std::thread> threads;
   for (uint32_t thread = 0; thread < kBatch; ++thread) {
-    threads.emplace_back([&, thread] {
+    threads.emplace_back([&] {
       const Slab buffer(block_bytes);
-      std::mt19937_64 random(thread + 1);
-      while (next++ < reads) {
+      std::mt19937_64 random(std::random_device{}());
+      for (bool go_on = true; go_on;) {
         const auto offset = static_cast<off_t>(random() % blocks * block_bytes);
         if (pread(file.fd(), buffer.data(), block_bytes, offset) < 0) error = errno;
+        const std::lock_guard lock(mutex);
+        more = more && window.add(block_bytes);
+        go_on = more && error == 0;
       }
     });
   }
   for (std::thread& thread : threads) thread.join();
   if (error != 0) throw Error(file.path(), ": cannot read: ", errno_text(error));
-  return static_cast<double>(reads * block_bytes) / 1e6 / seconds_since(start);
+  return window.mb_per_second();
 }
 
 bool have_fio() { return std::system("command -v fio >/dev/null 2>&1") == 0; }
 
 // Empty if fio did not run (a sandbox without io_uring, say).
 std::optional<double> read_with_fio(const std::string& path, const std::string& blocks,
-                                    uint64_t total_bytes) {
+                                    const Settings& settings) {
   for (const char* engine : {"io_uring", "libaio"}) {
     const std::string command =
         "fio --name=cold_read --readonly --direct=1 --rw=randread --randrepeat=0 --norandommap" +
         std::string(" --ioengine=") + engine + " --iodepth=" + std::to_string(kBatch) + " " +
-        blocks + " --io_size=" + std::to_string(total_bytes) + " --filename='" + path +
+        blocks + " --time_based --ramp_time=" + std::to_string(settings.ramp_ms) +
+        "ms --runtime=" + std::to_string(settings.round_ms) + "ms --filename='" + path +
         "' --output-format=json 2>/dev/null";
     FILE* pipe = popen(command.c_str(), "r");
     if (pipe == nullptr) return std::nullopt;
@@ -265,9 +308,6 @@ nlohmann::json run_case(const Case& experts, BenchFile& bench_file, const Settin
   std::vector<uint32_t> order(experts.names.experts);
   std::iota(order.begin(), order.end(), 0u);
   std::shuffle(order.begin(), order.end(), std::mt19937(1));
-  const uint64_t round_bytes = settings.round_mb * 1'000'000;
-  const uint64_t experts_to_read =
-      std::max<uint64_t>(kBatch, round_bytes / source.expert_bytes() / kBatch * kBatch);
   const bool fio = have_fio();
 
   std::vector<Reader> readers = {
@@ -279,18 +319,14 @@ nlohmann::json run_case(const Case& experts, BenchFile& bench_file, const Settin
     for (uint32_t turn = 0; turn < readers.size();
          ++turn) {  // another one goes first in each round
       const auto which = static_cast<uint32_t>((round + turn) % readers.size());
-      // Virtual disks let a reader that comes after a pause run ahead of their limit for a moment;
-      // fio always comes after one, its start, so all get the same.
-      std::this_thread::sleep_for(settings.pause);
-      if (which == 2) speed[2] = read_bare(file, experts.block_bytes, round_bytes);
+      if (which == 2) speed[2] = read_bare(file, experts.block_bytes, settings);
       if (which == 3 && fio) {
-        speed[3] = read_with_fio(bench_file.path(), experts.fio_blocks, round_bytes);
+        speed[3] = read_with_fio(bench_file.path(), experts.fio_blocks, settings);
       }
       if (which > 1 || (which == 0 && !use_uring)) continue;
       const ReadBackend backend = which == 0 ? ReadBackend::io_uring : ReadBackend::pread;
       try {
-        const Measured measured =
-            read_through_stream(backend, source, file, settings, order, experts_to_read);
+        const Measured measured = read_through_stream(backend, source, file, settings, order);
         speed[which] = measured.mb_per_second;
         if (hash && *hash != measured.hash) throw Error("the back ends read different bytes");
         hash = measured.hash;
@@ -315,9 +351,9 @@ nlohmann::json run_case(const Case& experts, BenchFile& bench_file, const Settin
 void run(Settings settings) {
   if (settings.quick) {
     settings.file_mb = 64;
-    settings.round_mb = 16;
+    settings.ramp_ms = 10;
+    settings.round_ms = 100;
     settings.rounds = 2;
-    settings.pause = {};
   }
   if (settings.file_mb < 64) throw Error("--file-mb must be at least 64");
   const uint64_t file_bytes = settings.file_mb << 20;
@@ -357,8 +393,11 @@ int main(int argc, char** argv) {
   app.add_option("--dir", settings.directory, "Where to put the file")->capture_default_str();
   app.add_option("--file-mb", settings.file_mb, "Size of the file in MiB")->capture_default_str();
   app.add_option("--rounds", settings.rounds)->check(CLI::Range(1, 1000))->capture_default_str();
-  app.add_option("--round-mb", settings.round_mb, "MB that each reader reads in a round")
-      ->check(CLI::Range(1, 100000))
+  app.add_option("--ramp-ms", settings.ramp_ms, "Each reader reads so long before its time counts")
+      ->check(CLI::Range(0, 100000))
+      ->capture_default_str();
+  app.add_option("--round-ms", settings.round_ms, "Each reader's time in a round")
+      ->check(CLI::Range(10, 100000))
       ->capture_default_str();
   app.add_option("--depth", settings.depth, "Pieces at the device at once")
       ->check(CLI::Range(1, 1024))

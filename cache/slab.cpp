@@ -12,7 +12,8 @@ namespace sluice {
 
 Slab::Slab(uint64_t size_bytes) : size_bytes_(size_bytes) {
   SLUICE_CHECK(size_bytes > 0);
-  const bool want_huge_pages = size_bytes >= kHugePageSlabBytes;
+  const uint64_t huge_bytes = size_bytes / kHugePageBytes * kHugePageBytes;
+  const bool want_huge_pages = huge_bytes > 0;
   const uint64_t alignment = want_huge_pages ? kHugePageBytes : kPageBytes;
   // mmap aligns to pages only; what a larger alignment needs is mapped on top and never touched.
   const uint64_t extra = (alignment - kPageBytes) + kPageBytes;
@@ -33,7 +34,7 @@ Slab::Slab(uint64_t size_bytes) : size_bytes_(size_bytes) {
   data_ = mapping_ + (alignment - address % alignment) % alignment;
   if (want_huge_pages) {
     // Refused (EINVAL) by kernels built without huge pages; the slab works the same, slower.
-    huge_pages_ = madvise(data_, static_cast<size_t>(size_bytes), MADV_HUGEPAGE) == 0;
+    huge_pages_ = madvise(data_, static_cast<size_t>(huge_bytes), MADV_HUGEPAGE) == 0;
   }
 }
 

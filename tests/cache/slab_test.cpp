@@ -22,10 +22,10 @@ TEST(Slab, IsPageAlignedZeroedAndReadablePastItsEnd) {
   EXPECT_EQ(slab.data()[3 * kPageBytes - 1], std::byte{7});
 }
 
-TEST(Slab, IsHugePageAlignedFromTheSizeWhereThatCostsLittle) {
-  const Slab small(kHugePageSlabBytes - kPageBytes);
+TEST(Slab, IsHugePageAlignedAsSoonAsAHugePageFits) {
+  const Slab small(kHugePageBytes - kPageBytes);
   EXPECT_EQ(small.description(), "4 KiB pages");
-  const Slab large(kHugePageSlabBytes + kPageBytes);  // never touched but at its ends
+  const Slab large(kHugePageBytes + kPageBytes);  // the last page is a small one
   EXPECT_EQ(address(large) % kHugePageBytes, 0u);
   large.bytes().front() = std::byte{1};
   large.bytes().back() = std::byte{2};
