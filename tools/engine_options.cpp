@@ -37,8 +37,7 @@ void add_machine_options(CLI::App& app, ModelOptions& model, const std::string& 
 void add_calibration_options(CLI::App& app, ModelOptions& model) {
   const std::string group = "Calibration (never changes the output)";
   app.add_option("--pin-file", model.pin_file,
-                 "Experts to read first and keep, from stream-calibrate (default: "
-                 "hot_experts.json in the model directory, if there)")
+                 "Experts to keep (default: the model's hot_experts.json)")
       ->type_name("FILE")
       ->group(group);
   app.add_flag("--no-hotlist", model.no_hotlist, "Leave that hot_experts.json alone")->group(group);
