@@ -42,6 +42,10 @@ struct ModelOptions {
   // floats. Never changes the output.
   uint32_t logits_batch = 1;
   std::string cache_policy = "lru";
+  std::string pin_file;     // experts to keep (stream/calibration_files.h); empty: hot_experts.json
+  bool no_hotlist = false;  // of the model directory, unless this is set
+  std::string trace_file;   // routing of decoded tokens (stream/trace.h); empty: none
+  bool trace_prefill = false;  // of prompt tokens too
   // Tests put a queue that delays, reorders and fails in the place of the back end.
   std::function<std::unique_ptr<ReadQueue>()> make_queue;
 };
