@@ -18,6 +18,7 @@ Attention::Attention(Trunk& trunk, const std::string& prefix, const ModelConfig&
   k_ = Linear(trunk, prefix + ".k_proj", {.rows = kv_width, .cols = hidden_}, bias, rotated);
   v_ = Linear(trunk, prefix + ".v_proj", {.rows = kv_width, .cols = hidden_}, bias, rotated);
   o_ = Linear(trunk, prefix + ".o_proj", {.rows = hidden_, .cols = q_width}, bias, rotated);
+  qkv_inputs_ = share_inputs(std::array<const Linear*, 3>{&q_, &k_, &v_});
   q_norm_ = read_vector(trunk, prefix + ".q_norm.weight", head_dim_);
   k_norm_ = read_vector(trunk, prefix + ".k_norm.weight", head_dim_);
 }
@@ -29,7 +30,9 @@ void Attention::forward(const float* x, uint32_t layer, Run& run, float* y) cons
   const uint32_t q_width = heads_ * head_dim_;
   const uint32_t kv_width = kv_heads_ * head_dim_;
 
-  const LinearCall qkv[] = {{&q_, a.q, q_width}, {&k_, a.k, kv_width}, {&v_, a.v, kv_width}};
+  const LinearCall qkv[] = {{&q_, a.q, q_width, qkv_inputs_[0]},
+                            {&k_, a.k, kv_width, qkv_inputs_[1]},
+                            {&v_, a.v, kv_width, qkv_inputs_[2]}};
   apply_linears(run.compute, qkv, x, hidden_, run.tokens, a.inputs);
 
   workers.run(run.tokens, [&](uint32_t t, uint32_t) {

@@ -4,6 +4,7 @@
 //   y = W_o softmax(q kᵀ / √head_dim) v, causal, query heads sharing key/value heads in groups.
 #pragma once
 
+#include <array>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,7 @@ class Attention {
   uint32_t hidden_;
   float epsilon_;
   Linear q_, k_, v_, o_;
+  std::array<uint32_t, InputScratch::kSlots> qkv_inputs_{};  // whose prepared input each reads
   std::vector<float> q_norm_, k_norm_;
 };
 

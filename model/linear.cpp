@@ -227,6 +227,26 @@ PreparedInput gathered_input(const PreparedInput& from, const InputScratch::Slot
   return input;
 }
 
+bool same_preparation(const kernels::Matrix& a, const TurboQuantTables* a_tables,
+                      const kernels::Matrix& b, const TurboQuantTables* b_tables) {
+  return needs_preparation(a) && needs_preparation(b) && a_tables != nullptr &&
+         b_tables != nullptr && a.cols == b.cols && a.group == b.group &&
+         a_tables->signs == b_tables->signs;
+}
+
+std::array<uint32_t, InputScratch::kSlots> share_inputs(std::span<const Linear* const> linears) {
+  SLUICE_CHECK(linears.size() <= InputScratch::kSlots);
+  std::array<uint32_t, InputScratch::kSlots> inputs{};
+  for (uint32_t i = 0; i < linears.size(); ++i) {
+    uint32_t& input = inputs[i];
+    while (input < i && !same_preparation(linears[input]->matrix(), linears[input]->tables(),
+                                          linears[i]->matrix(), linears[i]->tables())) {
+      ++input;
+    }
+  }
+  return inputs;
+}
+
 PreparedInput skip_vectors(PreparedInput input, uint32_t vectors) {
   if (input.quantized.values != nullptr) {
     input.quantized.values += 2 * uint64_t{vectors} * input.quantized.value_stride;
@@ -265,7 +285,8 @@ void apply_linears(const ComputeContext& context, std::span<const LinearCall> ca
   std::array<uint32_t, InputScratch::kSlots> to_prepare{};
   uint32_t preparations = 0;
   for (uint32_t i = 0; i < count; ++i) {
-    if (needs_preparation(calls[i].linear->matrix())) to_prepare[preparations++] = i;
+    const bool own = calls[i].input.value_or(i) == i;
+    if (own && needs_preparation(calls[i].linear->matrix())) to_prepare[preparations++] = i;
   }
   const auto prepare = [&](uint32_t task, uint32_t) {
     const uint32_t i = to_prepare[task / n];
@@ -289,7 +310,7 @@ void apply_linears(const ComputeContext& context, std::span<const LinearCall> ca
     block_rows[i] = rows_per_task(linear.matrix(), n, context.workers->threads());
     first_task[i + 1] = first_task[i] + (linear.rows() + block_rows[i] - 1) / block_rows[i];
     inputs[i] = prepared_input(context, linear.matrix(), linear.tables(), x, x_stride,
-                               scratch.slots[i], scratch.max_cols);
+                               scratch.slots[calls[i].input.value_or(i)], scratch.max_cols);
   }
   context.workers->run(first_task[count], [&](uint32_t task, uint32_t) {
     uint32_t i = 0;

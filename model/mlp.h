@@ -1,6 +1,7 @@
 // Mlp: the dense feed-forward block, y = W_down (silu(W_gate x) ∘ W_up x).
 #pragma once
 
+#include <array>
 #include <string>
 
 #include "model/network.h"
@@ -19,6 +20,7 @@ class Mlp {
   uint32_t hidden_;
   uint32_t width_;
   Linear gate_, up_, down_;
+  std::array<uint32_t, InputScratch::kSlots> gate_up_inputs_{};  // whose prepared input each reads
 };
 
 }  // namespace sluice

@@ -44,6 +44,9 @@ Moe::Moe(Trunk& trunk, const std::string& prefix, const ModelConfig& config,
       matrix.format = plain_format(formats[i].dtype);
     }
   }
+  const bool shared =
+      same_preparation(stored_[kGate], tables_[kGate].get(), stored_[kUp], tables_[kUp].get());
+  input_of_ = {kGate, shared ? kGate : kUp};
 }
 
 void Moe::forward(const float* x, Run& run, float* y) const {
@@ -139,11 +142,12 @@ void Moe::group_pairs(Run& run) const {
   a.first_pair[experts_] = pair_count;
 }
 
-// Rotates and quantizes every token once for all experts of the layer, which share their signs.
+// Rotates and quantizes every token once for all experts of the layer, which share their signs; and
+// for gate and up together, if they do too.
 void Moe::prepare_inputs(const float* x, Run& run) const {
   Activations& a = *run.activations;
   for (const uint32_t m : {kGate, kUp}) {
-    if (!needs_preparation(stored_[m])) continue;
+    if (!needs_preparation(stored_[m]) || input_of_[m] != m) continue;
     run.compute.workers->run(run.tokens, [&](uint32_t t, uint32_t) {
       prepare_vector(run.compute, stored_[m], tables_[m].get(), x + uint64_t{t} * hidden_,
                      a.inputs.slots[m], t, a.inputs.max_cols);
@@ -172,8 +176,8 @@ void Moe::compute(std::span<Ready> ready, const float* x, Run& run) const {
   InputScratch& gathered = a.gathered_inputs;
   std::array<PreparedInput, 3> inputs;
   for (const uint32_t m : {kGate, kUp}) {
-    inputs[m] = prepared_input(context, stored_[m], tables_[m].get(), x, hidden_, a.inputs.slots[m],
-                               a.inputs.max_cols);
+    inputs[m] = prepared_input(context, stored_[m], tables_[m].get(), x, hidden_,
+                               a.inputs.slots[input_of_[m]], a.inputs.max_cols);
   }
 
   // Each expert's tokens side by side.
@@ -183,6 +187,7 @@ void Moe::compute(std::span<Ready> ready, const float* x, Run& run) const {
     for (uint32_t i = 0; i < expert.count; ++i, ++rows) {
       const uint32_t token = a.pairs[a.first_pair[expert.expert] + i] / top_k_;
       for (const uint32_t m : {kGate, kUp}) {
+        if (input_of_[m] != m) continue;
         gather_vector(stored_[m], inputs[m], token, gathered.slots[m], rows, gathered.max_cols);
       }
     }
@@ -194,15 +199,16 @@ void Moe::compute(std::span<Ready> ready, const float* x, Run& run) const {
     const Block& block = gate_up[task];
     const Ready& expert = ready[block.ready];
     float* out = (block.matrix == kGate ? a.gate : a.up) + uint64_t{expert.first_row} * width_;
-    multiply(context, expert.matrices[block.matrix],
-             {.row_begin = block.begin,
-              .row_end = block.end,
-              .vectors = expert.count,
-              .y_stride = width_},
-             skip_vectors(gathered_input(inputs[block.matrix], gathered.slots[block.matrix],
-                                         gathered.max_cols),
-                          expert.first_row),
-             out);
+    multiply(
+        context, expert.matrices[block.matrix],
+        {.row_begin = block.begin,
+         .row_end = block.end,
+         .vectors = expert.count,
+         .y_stride = width_},
+        skip_vectors(gathered_input(inputs[block.matrix], gathered.slots[input_of_[block.matrix]],
+                                    gathered.max_cols),
+                     expert.first_row),
+        out);
   });
   run.experts->poll();
 

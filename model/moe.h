@@ -64,6 +64,7 @@ class Moe {
   Linear router_;
   std::array<kernels::Matrix, 3> stored_;  // formats and shapes; the bytes differ per expert
   std::array<std::unique_ptr<const TurboQuantTables>, 3> tables_;
+  std::array<uint32_t, 2> input_of_ = {kGate, kUp};  // whose prepared input gate and up read
 };
 
 }  // namespace sluice
