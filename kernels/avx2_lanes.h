@@ -211,9 +211,11 @@ inline Integers shifted_words(const std::byte* words, const uint32_t* word, cons
   return {_mm256_srlv_epi32(_mm256_permutevar8x32_epi32(all, eight(word)), eight(shift)),
           _mm256_srlv_epi32(_mm256_permutevar8x32_epi32(all, eight(word + 8)), eight(shift + 8))};
 }
-inline Integers widen_bytes(const uint8_t* from) {
-  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+inline Integers widen_bytes(__m128i bytes) {
   return {_mm256_cvtepu8_epi32(bytes), _mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8))};
+}
+inline Integers widen_bytes(const uint8_t* from) {
+  return widen_bytes(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "kernels/codec.h"
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <cmath>
 #include <cstring>
@@ -18,6 +19,15 @@ constexpr float kFourBits[] = {-2.7332986608f, -2.0698191883f, -1.6188648437f, -
                                -0.9430078288f, -0.6572738605f, -0.3883729570f, -0.1285059463f,
                                0.1285059463f,  0.3883729570f,  0.6572738605f,  0.9430078288f,
                                1.2570025732f,  1.6188648437f,  2.0698191883f,  2.7332986608f};
+
+// (2i - 255) / 64: 8 bits are enough for evenly spaced centroids, and codes are then numbers that
+// dot products take without a lookup. They reach to ±3.98.
+constexpr std::array<float, 256> kEightBits = [] {
+  std::array<float, 256> values{};
+  for (int i = 0; i < 256; ++i)
+    values[static_cast<size_t>(i)] = static_cast<float>(2 * i - 255) / 64;
+  return values;
+}();
 
 constexpr float kSmallestRms =
     1e-7f;  // its F16 is not zero, so that dividing by a scale is defined
@@ -163,9 +173,11 @@ std::span<const float> gaussian_centroids(uint32_t length) {
       return kTwoBits;
     case 8:
       return kThreeBits;
-    default:
-      assert(length == 16);
+    case 16:
       return kFourBits;
+    default:
+      assert(length == 256);
+      return kEightBits;
   }
 }
 

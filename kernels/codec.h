@@ -21,7 +21,8 @@
 namespace sluice::kernels {
 
 // Lloyd–Max centroids of N(0, 1), ascending; what a group divided by its RMS is close to, since the
-// rotation makes its values nearly Gaussian. length: 3 (ternary), 4, 8 or 16. Static storage.
+// rotation makes its values nearly Gaussian; for 8 bits (256) the odd multiples of 1/64 up to ±255,
+// exact in F16. length: 3 (ternary), 4, 8, 16 or 256. Static storage.
 std::span<const float> gaussian_centroids(uint32_t length);
 
 // Random ±1 for a rotation: bit i % 64, lowest first, of word i / 64 of splitmix64(seed).
