@@ -35,6 +35,7 @@ struct Settings {
   uint32_t rounds = 7;
   uint32_t threads = 2;
   bool quick = false;
+  bool products = true, encoder = true;
 };
 
 double median(std::vector<double> values) {
@@ -198,6 +199,52 @@ void run_products(const Settings& settings) {
   }
 }
 
+// One thread from bf16 in memory to bytes in memory, rows as wide as published models have.
+void run_encoder(const Settings& settings) {
+  std::printf("encoder, 1 thread: MB/s of bf16 into rows, into tiles, into tiles with its error\n");
+  for (const uint32_t cols : {768u, 2048u, 7168u}) {
+    const uint32_t count = settings.quick ? 16 : (4u << 20) / cols / 16 * 16;
+    std::mt19937 random(1);
+    std::normal_distribution<float> gaussian(0, 0.02f);
+    std::vector<uint16_t> weights(size_t{count} * cols);
+    for (uint16_t& weight : weights) {
+      weight = static_cast<uint16_t>(std::bit_cast<uint32_t>(gaussian(random)) >> 16);
+    }
+    std::vector<float> signs(cols), rows(size_t{16} * cols), values(cols);
+    std::vector<uint8_t> indices(size_t{16} * cols);
+    std::vector<std::byte> codes(size_t{16} * cols), scales(size_t{16} * cols / 16);
+    kernels::random_signs(1, cols, signs.data());
+    for (const uint32_t length : {4u, 8u, 16u, 256u}) {
+      const kernels::Codec codec = kernels::make_codec(cols, settings.group, length, signs.data());
+      const kernels::Table& table = kernels::table();
+      std::vector<double> rates[3];
+      for (uint32_t round = 0; round < settings.rounds; ++round) {
+        for (size_t i = 0; i < 3; ++i) {
+          kernels::EncodingError error;
+          const double time = seconds_on(1, [&](uint32_t) {
+            for (uint32_t row = 0; row < count; row += 16) {
+              table.to_f32(kernels::Format::bf16,
+                           reinterpret_cast<const std::byte*>(weights.data() + size_t{row} * cols),
+                           size_t{16} * cols, rows.data());
+              if (i == 0) {
+                kernels::encode_rows(codec, table, rows.data(), 16,
+                                     {values.data(), indices.data(), codes.data(), scales.data()});
+              } else {
+                kernels::encode_tiles(codec, table, rows.data(), 16,
+                                      {values.data(), indices.data(), codes.data(), scales.data()},
+                                      i == 2 ? &error : nullptr);
+              }
+            }
+          });
+          rates[i].push_back(2e-6 * static_cast<double>(weights.size()) / time);
+        }
+      }
+      std::printf("%5u inputs, %d bits %8.0f %8.0f %8.0f\n", cols, std::countr_zero(length),
+                  median(rates[0]), median(rates[1]), median(rates[2]));
+    }
+  }
+}
+
 void run(Settings settings) {
   if (settings.quick) {
     settings.mb = 4;
@@ -205,7 +252,8 @@ void run(Settings settings) {
   }
   std::printf("%s, %u inputs in groups of %u, %llu MiB\n", kernels::table().name, settings.cols,
               settings.group, static_cast<unsigned long long>(settings.mb));
-  run_products(settings);
+  if (settings.products) run_products(settings);
+  if (settings.encoder) run_encoder(settings);
 }
 
 }  // namespace
@@ -223,6 +271,8 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--rounds", settings.rounds)->check(CLI::Range(1, 1000))->capture_default_str();
   app.add_option("--threads", settings.threads)->check(CLI::Range(1, 64))->capture_default_str();
+  app.add_flag("!--no-products", settings.products, "Leave the products out");
+  app.add_flag("!--no-encoder", settings.encoder, "Leave the encoder out");
   app.add_flag("--quick", settings.quick, "A moment's run, to see that it works");
   CLI11_PARSE(app, argc, argv);
   try {

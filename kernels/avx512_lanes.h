@@ -117,6 +117,14 @@ inline Lanes butterfly(Lanes a) {
   return {_mm512_fmadd_ps(a.v, sign, partner)};
 }
 
+// a + number where value ≥ edge.
+inline Integers add_where_at_least(Lanes value, Lanes edge, Integers a, Integers number) {
+  return {
+      _mm512_mask_add_epi32(a.v, _mm512_cmp_ps_mask(value.v, edge.v, _CMP_GE_OQ), a.v, number.v)};
+}
+// Requires: every lane is in [0, 255].
+inline __m128i narrow_to_bytes(Integers a) { return _mm512_cvtepi32_epi8(a.v); }
+
 // values[index & 15], values [16].
 inline Lanes look_up(const float* values, Integers indices) {
   return {_mm512_permutexvar_ps(indices.v, _mm512_loadu_ps(values))};
