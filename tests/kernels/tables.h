@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "kernels/tiles.h"
 
 namespace sluice::kernels {
 
@@ -192,6 +193,26 @@ struct CodeMatrix {
     uint16_t bits;
     std::memcpy(&bits, matrix.scales + (size_t{row} * (matrix.cols / matrix.group) + g) * 2, 2);
     return f16_value(bits);
+  }
+};
+
+// The same matrix in both layouts. The tiles' bytes end where they end, with garbage behind.
+struct TiledMatrix {
+  CodeMatrix rows;
+  Bytes codes, scales;
+  TileShape shape;
+  Matrix matrix;  // in tiles
+
+  TiledMatrix(Random& random, uint32_t length, uint32_t row_count, uint32_t cols, uint32_t group)
+      : rows(random, length, row_count, cols, group, 3),
+        codes(tile_bytes(row_count, cols, length), 0),
+        scales(tile_scale_bytes(row_count, cols, group), 2),
+        shape{.rows = row_count, .cols = cols, .group = group, .length = length},
+        matrix(rows.matrix) {
+    pack_tiles(shape, rows.matrix.data, rows.matrix.scales, codes.data(), scales.data());
+    matrix.layout = Layout::tiles;
+    matrix.data = codes.data();
+    matrix.scales = scales.data();
   }
 };
 

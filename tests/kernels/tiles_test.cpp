@@ -13,21 +13,6 @@ namespace {
 constexpr uint32_t kLengths[] = {4, 8, 16, 256};
 constexpr uint32_t kGroups[] = {32, 64, 128};
 
-// A matrix of both layouts. The tiles' bytes are followed by kOverreadBytes of garbage.
-struct TiledMatrix {
-  CodeMatrix rows;
-  Bytes codes, scales;
-  TileShape shape;
-
-  TiledMatrix(Random& random, uint32_t length, uint32_t row_count, uint32_t cols, uint32_t group)
-      : rows(random, length, row_count, cols, group, 3),
-        codes(tile_bytes(row_count, cols, length), 0),
-        scales(tile_scale_bytes(row_count, cols, group), 2),
-        shape{.rows = row_count, .cols = cols, .group = group, .length = length} {
-    pack_tiles(shape, rows.matrix.data, rows.matrix.scales, codes.data(), scales.data());
-  }
-};
-
 uint32_t bits_of(uint32_t length) {
   return length == 4 ? 2 : length == 8 ? 3 : length == 16 ? 4 : 8;
 }
@@ -132,6 +117,74 @@ TEST(Tiles, ExistForWholeGroupsOfCodesOfWholeBits) {
   EXPECT_EQ(tile_bytes(17, 64, 8), size_t{2 * 2 * 192});
   EXPECT_EQ(tile_scale_bytes(17, 64, 32), size_t{2 * 2 * 32});
 }
+
+using TilesProduct = TableTest;
+
+// Row by row the integer path of tiles against that of rows in the scalar table, which the tests of
+// TurboQuant hold against exact arithmetic.
+void expect_the_bits_of_rows(const Table& by, const TiledMatrix& w, uint32_t vectors,
+                             uint32_t row_begin, uint32_t row_end, const std::vector<float>& x) {
+  const uint32_t cols = w.shape.cols, group = w.shape.group;
+  const uint32_t y_stride = w.shape.rows + 3;
+  const MatmulTask task = {.row_begin = row_begin,
+                           .row_end = row_end,
+                           .vectors = vectors,
+                           .x_stride = cols,
+                           .y_stride = y_stride};
+  std::vector<float> expected(size_t{vectors} * y_stride + 1, -7.0f), found = expected;
+  IntegerVectors inputs(vectors, cols, group, 1), scalar_inputs(vectors, cols, group);
+  inputs.quantize(by, x, vectors, cols, group);
+  scalar_inputs.quantize(scalar(), x, vectors, cols, group);
+  scalar().matmul_integer(w.rows.matrix, task, scalar_inputs.view, expected.data());
+  by.matmul_integer(w.matrix, task, inputs.view, found.data());
+  EXPECT_TRUE(same_bits(found, expected))
+      << by.name << " integer, length " << w.shape.length << ", group " << group << ", " << vectors
+      << " vectors, rows " << row_begin << " to " << row_end;
+}
+
+TEST(ScalarTiles, GiveTheBitsOfRows) {
+  Random random(5);
+  for (const uint32_t length : kLengths) {
+    for (const uint32_t group : kGroups) {
+      const TiledMatrix w(random, length, 21, 3 * group, group);
+      expect_the_bits_of_rows(scalar(), w, 2, 0, 21, random.gaussians(size_t{2} * 3 * group));
+    }
+  }
+}
+
+TEST_P(TilesProduct, GivesTheBitsOfRows) {
+  Random random(6);
+  for (const uint32_t length : kLengths) {
+    for (const uint32_t group : kGroups) {
+      for (const uint32_t vectors : {1u, 2u, 3u, 8u, 13u}) {
+        const uint32_t rows = random.between(1, 100), cols = group * random.between(1, 7);
+        const TiledMatrix w(random, length, rows, cols, group);
+        expect_the_bits_of_rows(tested(), w, vectors, 0, rows,
+                                random.gaussians(size_t{vectors} * cols));
+      }
+    }
+  }
+}
+
+TEST_P(TilesProduct, IsTheSameForAnySplitOfTheTiles) {
+  Random random(7);
+  const TiledMatrix w(random, 8, 120, 256, 64);
+  const auto x = random.gaussians(size_t{2} * 256);
+  for (uint32_t row = 0; row < 120; row += 48) {
+    expect_the_bits_of_rows(tested(), w, 2, row, std::min(row + 48, 120u), x);
+  }
+}
+
+// More groups than a chunk of lanes_tiles.h holds.
+TEST_P(TilesProduct, OfManyGroupsCarriesItsTotalsOn) {
+  Random random(8);
+  for (const uint32_t vectors : {1u, 4u}) {
+    const TiledMatrix w(random, 4, 25, 32 * 300, 32);
+    expect_the_bits_of_rows(tested(), w, vectors, 0, 25, random.gaussians(size_t{vectors} * 9600));
+  }
+}
+
+SLUICE_FOR_EACH_TABLE(TilesProduct);
 
 }  // namespace
 }  // namespace sluice::kernels
