@@ -53,6 +53,8 @@ ConvertEncoder::ConvertEncoder(const ConvertPlan& plan, const kernels::Table& ta
   for (uint32_t i = 0; i < workers.threads(); ++i) scratch_.push_back(std::make_unique<Scratch>());
 }
 
+ConvertEncoder::~ConvertEncoder() = default;
+
 uint64_t ConvertEncoder::scratch_bytes(uint32_t cols, uint32_t threads) {
   const uint64_t values = uint64_t{encode_rows_per_task(cols)} * cols;
   return threads * (values * 6 + uint64_t{cols} * 16);
@@ -64,8 +66,8 @@ const ConvertEncoder::MatrixCodec& ConvertEncoder::codec_of(const PlannedMatrix&
     made = std::make_unique<MatrixCodec>();
     made->signs.resize(matrix.cols);
     kernels::random_signs(matrix.sign_seed, matrix.cols, made->signs.data());
-    made->codec = kernels::make_codec(matrix.cols, matrix.group, matrix.codebook_length,
-                                      made->signs.data());
+    made->codec =
+        kernels::make_codec(matrix.cols, matrix.group, matrix.codebook_length, made->signs.data());
   }
   return *made;
 }
@@ -86,8 +88,7 @@ void ConvertEncoder::tables(const PlannedShard& shard, std::deque<std::vector<st
     std::vector<float> codebook = matrix->sources[0].codebook();
     std::vector<float> signs(matrix->cols, 1.0f);
     if (matrix->quantized) {
-      const std::span<const float> centroids =
-          kernels::gaussian_centroids(matrix->codebook_length);
+      const std::span<const float> centroids = kernels::gaussian_centroids(matrix->codebook_length);
       codebook.assign(centroids.begin(), centroids.end());
       signs = codec_of(*matrix).signs;
     } else if (matrix->sources[0].signs() != nullptr) {
@@ -110,7 +111,9 @@ void ConvertEncoder::encode(const PlannedShard& shard, std::span<const ConvertJo
     const ConvertJob& job = jobs[i];
     const PlannedItem& item = shard.items[job.item];
     if (job.kind == ConvertJob::Kind::copy) {
-      writes.push_back({item.first_tensor, std::nullopt, job.begin,
+      writes.push_back({item.first_tensor,
+                        std::nullopt,
+                        job.begin,
                         {bytes[i][0], static_cast<size_t>(job.end - job.begin)}});
       continue;
     }
@@ -135,9 +138,11 @@ void ConvertEncoder::encode(const PlannedShard& shard, std::span<const ConvertJo
     task.bytes = {bytes[i][0], bytes[i][1]};
     task.data = to;
     task.scales = to + rows * row_bytes;
-    writes.push_back({item.first_tensor, std::nullopt, first_row * row_bytes,
-                      {task.data, rows * row_bytes}});
-    writes.push_back({item.first_tensor + 1, std::nullopt, first_row * row_scale_bytes,
+    writes.push_back(
+        {item.first_tensor, std::nullopt, first_row * row_bytes, {task.data, rows * row_bytes}});
+    writes.push_back({item.first_tensor + 1,
+                      std::nullopt,
+                      first_row * row_scale_bytes,
                       {task.scales, rows * row_scale_bytes}});
     add_tasks(task, static_cast<uint32_t>(job.begin), static_cast<uint32_t>(job.end));
   }
@@ -250,11 +255,9 @@ void ConvertEncoder::encode_rows(Task& task, Scratch& scratch) const {
     }
   }
   if (!task.tiles) return;
-  kernels::pack_tiles({.rows = rows,
-                       .cols = matrix.cols,
-                       .group = matrix.group,
-                       .length = matrix.codebook_length},
-                      words, scales, task.data, task.scales);
+  kernels::pack_tiles(
+      {.rows = rows, .cols = matrix.cols, .group = matrix.group, .length = matrix.codebook_length},
+      words, scales, task.data, task.scales);
 }
 
 // Added task by task, so that the rounding does not depend on where a batch ends.

@@ -40,6 +40,7 @@ using JobBytes = std::array<const std::byte*, ConvertJob::kMaxSlices>;
 class ConvertEncoder {
  public:
   ConvertEncoder(const ConvertPlan& plan, const kernels::Table& table, Workers& workers);
+  ~ConvertEncoder();
 
   // Encodes jobs of one shard into out and lists what is to be written (spans of out and of what
   // was read). bytes: one for each job. out: at least the sum of the jobs' out_bytes, each rounded

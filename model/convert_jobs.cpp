@@ -7,9 +7,9 @@ namespace sluice {
 
 namespace {
 
-constexpr uint64_t kJobBytes = 4 << 20;        // read by one job of copying or of rows, about
-constexpr uint64_t kTaskFloats = 64 * 1024;    // 256 KiB: fits the second-level cache
-constexpr uint32_t kTileRows = 16;             // of the kernels' tiles
+constexpr uint64_t kJobBytes = 4 << 20;      // read by one job of copying or of rows, about
+constexpr uint64_t kTaskFloats = 64 * 1024;  // 256 KiB: fits the second-level cache
+constexpr uint32_t kTileRows = 16;           // of the kernels' tiles
 
 void add_slices(ConvertJob& job, const SourceMatrix& source, uint32_t begin, uint32_t end) {
   const SourceMatrix::Slices slices = source.slices(begin, end);

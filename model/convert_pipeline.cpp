@@ -120,13 +120,14 @@ class Pipeline {
         widest = std::max(widest, matrix.cols);
       }
     }
-    const uint64_t fixed = resident_bytes() + kSlackBytes +
-                           ConvertEncoder::scratch_bytes(widest, options_.threads);
+    const uint64_t fixed =
+        resident_bytes() + kSlackBytes + ConvertEncoder::scratch_bytes(widest, options_.threads);
     const uint64_t room = options_.memory_bytes > fixed ? options_.memory_bytes - fixed : 0;
     if (room < largest) {
-      throw Error("--memory-gb: ", bytes_text(options_.memory_bytes), " are too few: ",
-                  bytes_text(fixed), " are needed anyway and ", bytes_text(largest),
-                  " for the largest piece of work; allow ", bytes_text(fixed + largest));
+      throw Error("--memory-gb: ", bytes_text(options_.memory_bytes),
+                  " are too few: ", bytes_text(fixed), " are needed anyway and ",
+                  bytes_text(largest), " for the largest piece of work; allow ",
+                  bytes_text(fixed + largest));
     }
     batch_bytes_ = std::max(std::min(room / kBatches, kMaxBatchBytes), largest);
     const uint64_t count = std::clamp<uint64_t>(room / batch_bytes_, 1, kBatches);

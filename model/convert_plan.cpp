@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <cstdio>
 #include <set>
 #include <string_view>
 #include <tuple>
 #include <utility>
 
 #include "io/error.h"
+#include "model/model_directory_writer.h"
 #include "model/network.h"
 
 namespace sluice {
@@ -59,12 +59,6 @@ std::optional<uint32_t> layer_of(std::string_view path) {
 std::pair<uint32_t, uint64_t> place_of(const SourceMatrix& matrix) {
   const FileSlice slice = matrix.slices(0, 1).places[0];
   return {slice.file, slice.offset};
-}
-
-std::string shard_name(const char* kind, size_t index, size_t count) {
-  char name[64];
-  std::snprintf(name, sizeof(name), "%s-%05zu-of-%05zu.safetensors", kind, index + 1, count);
-  return name;
 }
 
 class Planner {
@@ -176,9 +170,9 @@ class Planner {
     matrix.cols = projection.cols;
     const bool rotated = config_.turboquant.rotated;
     for (uint32_t expert = 0; expert < names.experts; ++expert) {
-      const std::string path = stacked ? prefix + "." + projection.name
-                                       : prefix + "." + std::to_string(expert) + "." +
-                                             projection.name;
+      const std::string path = stacked
+                                   ? prefix + "." + projection.name
+                                   : prefix + "." + std::to_string(expert) + "." + projection.name;
       if (checkpoint_.find(path + ".weight") == nullptr) {
         throw Error(checkpoint_.directory().string(), ": experts of layer ", names.layer,
                     ": tensor ", path, ".weight is missing (experts can be read as one tensor ",
@@ -204,11 +198,9 @@ class Planner {
       }
     }
     const std::string seed_path = names.per_expert_prefix + "." + projection.name;
-    matrix.path = settings_.layout == ConvertLayout::records
-                      ? names.per_expert_prefix + "." + projection.name
-                  : stacked ? prefix + "." + projection.name
-                            : names.stacked_prefixes[0] + "." + projection.name;
-    decide(matrix, projection.name == names.projections.back().name ? down_bits() : expert_bits(), seed_path);
+    matrix.path = (stacked ? prefix : names.stacked_prefixes[0]) + "." + projection.name;
+    decide(matrix, projection.name == names.projections.back().name ? down_bits() : expert_bits(),
+           seed_path);
     return matrix;
   }
 
@@ -227,8 +219,8 @@ class Planner {
       return;
     }
     throw Error("tensor ", weight.name, " is ", dtype_name(weight.dtype), " ",
-                shape_text(weight.shape), "; expected ", stacked ? "TurboQuant indices of " : "the matrix of one of ",
-                experts, " experts");
+                shape_text(weight.shape), "; expected ",
+                stacked ? "TurboQuant indices of " : "the matrix of one of ", experts, " experts");
   }
 
   // ---- what becomes of one matrix
@@ -284,8 +276,8 @@ class Planner {
     if (suffix != kWeight) {
       // Scales and the like come with their matrix.
       const TensorInfo* weight = checkpoint_.find(std::string(path) + ".weight");
-      const bool part = std::find(std::begin(kSuffixes), std::end(kSuffixes), suffix) !=
-                        std::end(kSuffixes);
+      const bool part =
+          std::find(std::begin(kSuffixes), std::end(kSuffixes), suffix) != std::end(kSuffixes);
       if (part && weight != nullptr && is_quantizable(path, *weight)) return;
       return add_copy(tensor);
     }
@@ -300,8 +292,8 @@ class Planner {
     matrix.cols = matrix.sources[0].cols();
     decide(matrix, trunk_bits(path), prefix);
     if (matrix.quantized) return add_matrix(std::move(matrix));
-    for (const char* suffix : kSuffixes) {
-      const TensorInfo* part = checkpoint_.find(prefix + suffix);
+    for (const char* ending : kSuffixes) {
+      const TensorInfo* part = checkpoint_.find(prefix + ending);
       if (part != nullptr) add_copy(*part);
     }
   }
@@ -383,7 +375,8 @@ class Planner {
     pending_records_.push_back(std::move(pending));
   }
 
-  std::vector<PlannedShard> cut(std::vector<Pending> pending, const char* kind, bool records) const {
+  std::vector<PlannedShard> cut(std::vector<Pending> pending, const char* kind,
+                                bool records) const {
     std::stable_sort(pending.begin(), pending.end(), [](const Pending& a, const Pending& b) {
       return std::tie(a.place, a.tensors[0].name) < std::tie(b.place, b.tensors[0].name);
     });
@@ -441,12 +434,12 @@ std::string ConvertSettings::text() const {
   const auto optional = [](const std::optional<uint32_t>& value) {
     return value ? std::to_string(*value) : std::string("as bits");
   };
-  return "bits " + std::to_string(bits) + ", attn-bits " + optional(attn_bits) +
-         ", expert-bits " + optional(expert_bits) + ", expert-down-bits " +
+  return "bits " + std::to_string(bits) + ", attn-bits " + optional(attn_bits) + ", expert-bits " +
+         optional(expert_bits) + ", expert-down-bits " +
          (expert_down_bits ? std::to_string(*expert_down_bits) : "as expert-bits") +
          ", group-size " + std::to_string(group) + ", layout " +
-         (layout == ConvertLayout::records ? "records" : "mlx") +
-         (keep_head ? ", keep-head" : "") + ", shards of " + std::to_string(shard_bytes) + " bytes";
+         (layout == ConvertLayout::records ? "records" : "mlx") + (keep_head ? ", keep-head" : "") +
+         ", shards of " + std::to_string(shard_bytes) + " bytes";
 }
 
 ConvertPlan plan_conversion(const Checkpoint& checkpoint, const ModelConfig& config,

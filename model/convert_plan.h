@@ -32,7 +32,7 @@ enum class ConvertLayout : uint8_t { records, mlx };
 inline constexpr uint32_t kStoredBits = 16;  // "as stored"
 
 struct ConvertSettings {
-  uint32_t bits = 3;  // 2, 3, 4, 8, or kStoredBits; so are the others
+  uint32_t bits = 3;                         // 2, 3, 4, 8, or kStoredBits; so are the others
   std::optional<uint32_t> attn_bits;         // absent: bits
   std::optional<uint32_t> expert_bits;       // absent: bits
   std::optional<uint32_t> expert_down_bits;  // absent: expert_bits
@@ -47,11 +47,11 @@ struct ConvertSettings {
 
 // One matrix of the network, or the same matrix of all experts of a layer.
 struct PlannedMatrix {
-  std::string path;               // P of what is written
-  std::optional<uint32_t> layer;  // of the model
+  std::string path;                   // P of what is written
+  std::optional<uint32_t> layer;      // of the model
   std::vector<SourceMatrix> sources;  // one, or the experts in order
-  bool stacked = false;    // over experts
-  bool quantized = false;  // else moved as stored (plain rows, or indices of TurboQuant)
+  bool stacked = false;               // over experts
+  bool quantized = false;             // else moved as stored (plain rows, or indices of TurboQuant)
   uint32_t rows = 0;
   uint32_t cols = 0;
   uint32_t group = 0;            // of what is written, if that is TurboQuant; else 0

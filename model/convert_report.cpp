@@ -65,9 +65,8 @@ double gaussian_distortion(std::span<const float> centroids) {
   double a = -HUGE_VAL;
   for (size_t i = 0; i < centroids.size(); ++i) {
     const double c = static_cast<double>(centroids[i]);
-    const double b = i + 1 < centroids.size()
-                         ? (c + static_cast<double>(centroids[i + 1])) / 2
-                         : HUGE_VAL;
+    const double b =
+        i + 1 < centroids.size() ? (c + static_cast<double>(centroids[i + 1])) / 2 : HUGE_VAL;
     sum += (1 + c * c) * (cumulative(b) - cumulative(a)) - (moment(b) - moment(a)) +
            2 * c * (density(b) - density(a));
     a = b;
@@ -155,8 +154,9 @@ std::vector<std::string> report_lines(std::span<const MatrixReport> matrices) {
   }
   for (const MatrixReport& matrix : matrices) {
     if (!misses_theory(matrix)) continue;
-    std::string line = "misses theory: " + matrix.path + ": relative MSE " +
-                       over_text(matrix.sum.relative(), expected_distortion(matrix.codebook_length));
+    std::string line =
+        "misses theory: " + matrix.path + ": relative MSE " +
+        over_text(matrix.sum.relative(), expected_distortion(matrix.codebook_length));
     if (matrix.experts > 1) {
       line += "; worst is expert " + std::to_string(matrix.worst_expert) + " with " +
               over_text(matrix.worst_relative, expected_distortion(matrix.codebook_length));

@@ -18,8 +18,8 @@ ConvertShard::ConvertShard(const ConvertPlan& plan, const PlannedShard& shard,
                            const std::map<std::string, std::string>& metadata) {
   const std::string path = (directory / shard.name).string();
   if (!shard.records) {
-    tensors_ = std::make_unique<TensorFile>(
-        path, shard.tensors, SafetensorsWriter::Options{.metadata = metadata});
+    tensors_ = std::make_unique<TensorFile>(path, shard.tensors,
+                                            SafetensorsWriter::Options{.metadata = metadata});
     return;
   }
   std::vector<RecordTensor> records;

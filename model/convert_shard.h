@@ -26,7 +26,6 @@ class ConvertShard {
   void finish();
 
  private:
-
   std::unique_ptr<TensorFile> tensors_;
   std::unique_ptr<RecordWriter> records_;
   uint64_t unflushed_bytes_ = 0;

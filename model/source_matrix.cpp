@@ -163,8 +163,8 @@ SourceMatrix SourceMatrix::open_mxfp4(const Checkpoint& checkpoint, const std::s
                                       uint64_t expert) {
   const TensorInfo& blocks = checkpoint.at(prefix + "_blocks");
   const TensorInfo& scales = checkpoint.at(prefix + "_scales");
-  if (blocks.shape.size() != 4 || blocks.dtype != DType::u8 ||
-      blocks.shape[3] != kMxfp4Block / 2 || expert >= blocks.shape[0] || blocks.size_bytes == 0 ||
+  if (blocks.shape.size() != 4 || blocks.dtype != DType::u8 || blocks.shape[3] != kMxfp4Block / 2 ||
+      expert >= blocks.shape[0] || blocks.size_bytes == 0 ||
       blocks.shape[1] > std::numeric_limits<uint32_t>::max() / 2 ||
       blocks.shape[2] > std::numeric_limits<uint32_t>::max() / 2 / kMxfp4Block) {
     throw Error(at(checkpoint, blocks), " is ", dtype_name(blocks.dtype), " ",
@@ -234,8 +234,8 @@ void SourceMatrix::to_f32(const kernels::Table& table, uint32_t begin, uint32_t 
   }
   e4m3_to_f32(bytes[0], values, out);
   for (uint32_t row = begin; row < end; ++row, out += cols_) {
-    const std::byte* scales = bytes[1] + (row / scale_rows_ - begin / scale_rows_) *
-                                             scale_row_bytes_;
+    const std::byte* scales =
+        bytes[1] + (row / scale_rows_ - begin / scale_rows_) * scale_row_bytes_;
     for (uint32_t block = 0; block < cols_; block += scale_cols_, scales += sizeof(float)) {
       float scale = 0;
       std::memcpy(&scale, scales, sizeof(scale));
@@ -250,11 +250,11 @@ void SourceMatrix::decode_turboquant(const kernels::Table& table, uint32_t rows,
                                      const std::byte* words, const std::byte* scales,
                                      float* out) const {
   const auto length = codebook_length();
-  const uint32_t digits = length == 3     ? 20
-                          : length == 4   ? 16
-                          : length == 8   ? 10
-                          : length == 16  ? 8
-                                          : 4;
+  const uint32_t digits = length == 3    ? 20
+                          : length == 4  ? 16
+                          : length == 8  ? 10
+                          : length == 16 ? 8
+                                         : 4;
   for (uint32_t row = 0; row < rows; ++row, out += cols_) {
     for (uint32_t begin = 0; begin < cols_; begin += digits, words += 4) {
       uint32_t word = 0;

@@ -42,7 +42,7 @@ class SourceMatrix {
   SourceMatrix slab(uint64_t expert) const;
 
   Kind kind() const { return kind_; }
-  DType dtype() const { return dtype_; }           // of the weights as stored
+  DType dtype() const { return dtype_; }             // of the weights as stored
   const std::string& name() const { return name_; }  // of the weight tensor
   uint32_t rows() const { return rows_; }
   uint32_t cols() const { return cols_; }

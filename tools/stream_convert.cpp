@@ -1,0 +1,102 @@
+// stream-convert: rewrites a published checkpoint as TurboQuant, in the layout that streams best.
+//
+//   stream-convert --model DIR --out DIR [--bits 3] [--layout records|mlx] ...
+//
+// Everything it says goes to standard error; the report, as JSON, to the file of --report.
+#include <malloc.h>
+
+#include <chrono>
+#include <cstdio>
+#include <exception>
+#include <new>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "io/atomic_file.h"
+#include "io/error.h"
+#include "model/convert_pipeline.h"
+#include "model/converter.h"
+#include "model/machine.h"
+#include "model/plan.h"
+#include "tools/convert_options.h"
+#include "tools/interrupt.h"
+#include "tools/progress_bar.h"
+
+namespace sluice {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+void say(const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); }
+
+void write_report(const ConvertCommand& command, const ConvertResult& result) {
+  nlohmann::ordered_json report = {{"program", command.options.program},
+                                   {"settings", command.options.settings.text()}};
+  report.update(report_json(result.matrices));
+  write_text_file(command.report, report.dump(2) + "\n");
+}
+
+int convert(const ConvertCommand& command) {
+  const ConvertOptions& options = command.options;
+  const auto start = Clock::now();
+  uint64_t read_bytes = 0;
+  ConvertResult result;
+  {
+    ProgressBar bar = stderr_progress("converting", ProgressBar::Unit::bytes);
+    ProgressBar verify_bar = stderr_progress("verifying", ProgressBar::Unit::bytes);
+    ConvertEvents events;
+    events.planned = [&](const ConvertPlan& plan, size_t finished) {
+      say(options.out.string() + ": " + bytes_text(plan.output_bytes) + " in " +
+          std::to_string(plan.shards.size()) + " files" +
+          (finished == 0
+               ? ""
+               : ", " + std::to_string(finished) + " of them finished by an earlier run"));
+    };
+    events.progress = [&](uint64_t done, uint64_t total) {
+      read_bytes = done;
+      bar.update(done, total);
+    };
+    events.verifying = [&](uint64_t done, uint64_t total) {
+      bar.finish();
+      verify_bar.update(done, total);
+    };
+    events.should_stop = [] { return interrupted(); };
+    result = convert_model(options, events);
+  }
+  if (result.finished_before) {
+    say(options.out.string() + ": was finished already");
+    return 0;
+  }
+  for (const std::string& line : report_lines(result.matrices)) say(line);
+  if (!command.report.empty()) write_report(command, result);
+  if (options.verify) say(std::to_string(result.verified_records) + " records verified");
+  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  const auto rate = static_cast<uint64_t>(static_cast<double>(read_bytes) / seconds);
+  char time[32];
+  std::snprintf(time, sizeof(time), "%.1f s", seconds);
+  say(options.out.string() + ": done; " + bytes_text(read_bytes) + " read in " + time + ", " +
+      bytes_text(rate) + "/s, peak resident " + bytes_text(peak_resident_bytes()));
+  return 0;
+}
+
+}  // namespace
+}  // namespace sluice
+
+int main(int argc, char** argv) {
+  // Large buffers go back to the system when freed, so that resident memory follows use.
+  mallopt(M_MMAP_THRESHOLD, 1 << 20);
+  sluice::ConvertCommand command = sluice::parse_convert_command(argc, argv);
+  if (command.exit_status) return *command.exit_status;
+  sluice::catch_interrupts();
+  try {
+    return sluice::convert(command);
+  } catch (const sluice::ConvertStopped&) {
+    std::fprintf(stderr, "stream-convert: interrupted; the same command goes on from here\n");
+    return sluice::kInterruptedExit;
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "stream-convert: out of memory; lower --memory-gb\n");
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "stream-convert: %s\n", error.what());
+  }
+  return 1;
+}
