@@ -39,7 +39,7 @@ struct ConvertSettings {
   uint32_t group = 64;                       // 32, 64 or 128
   ConvertLayout layout = ConvertLayout::records;
   bool keep_head = false;
-  uint64_t shard_bytes = uint64_t{1} << 30;  // files are cut here; a larger item has its own
+  uint64_t shard_bytes = 1'000'000'000;  // files are cut here; a larger item has its own
 
   // "bits 3, attn 4, ...": everything that decides the output, the same for the same settings.
   std::string text() const;

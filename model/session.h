@@ -39,6 +39,10 @@ struct ModelOptions {
   uint32_t io_depth = 16;
   uint32_t prefill_chunk = 512;  // tokens; never changes the output
   std::string cache_policy = "lru";
+  std::string pin_file;     // experts to keep (stream/calibration_files.h); empty: hot_experts.json
+  bool no_hotlist = false;  // of the model directory, unless this is set
+  std::string trace_file;   // routing of decoded tokens (stream/trace.h); empty: none
+  bool trace_prefill = false;  // of prompt tokens too
   // Tests put a queue that delays, reorders and fails in the place of the back end.
   std::function<std::unique_ptr<ReadQueue>()> make_queue;
 };

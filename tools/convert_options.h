@@ -1,19 +1,27 @@
-// ConvertCommand: the command line of stream-convert.
+// The command line of stream-convert.
 #pragma once
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "model/converter.h"
+#include "tools/command_line.h"
 
 namespace sluice {
 
 struct ConvertCommand {
   ConvertOptions options;
-  std::string report;              // a file for the report as JSON; empty: none
-  std::optional<int> exit_status;  // --help, or wrong usage: said already
+  std::optional<std::string> report;  // a file for the report as JSON
 };
 
-ConvertCommand parse_convert_command(int argc, char** argv);
+// Either a command, or what ends the program.
+struct ParsedConvert {
+  std::optional<ConvertCommand> command;
+  CommandLineEnd end;
+};
+
+// arguments: without the program's name.
+ParsedConvert parse_convert_options(std::vector<std::string> arguments);
 
 }  // namespace sluice

@@ -3,14 +3,13 @@
 //   stream-convert --model DIR --out DIR [--bits 3] [--layout records|mlx] ...
 //
 // Everything it says goes to standard error; the report, as JSON, to the file of --report.
-#include <malloc.h>
-
 #include <chrono>
 #include <cstdio>
 #include <exception>
 #include <new>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "io/atomic_file.h"
 #include "io/error.h"
@@ -33,7 +32,7 @@ void write_report(const ConvertCommand& command, const ConvertResult& result) {
   nlohmann::ordered_json report = {{"program", command.options.program},
                                    {"settings", command.options.settings.text()}};
   report.update(report_json(result.matrices));
-  write_text_file(command.report, report.dump(2) + "\n");
+  write_text_file(*command.report, report.dump(2) + "\n");
 }
 
 int convert(const ConvertCommand& command) {
@@ -68,7 +67,7 @@ int convert(const ConvertCommand& command) {
     return 0;
   }
   for (const std::string& line : report_lines(result.matrices)) say(line);
-  if (!command.report.empty()) write_report(command, result);
+  if (command.report) write_report(command, result);
   if (options.verify) say(std::to_string(result.verified_records) + " records verified");
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
   const auto rate = static_cast<uint64_t>(static_cast<double>(read_bytes) / seconds);
@@ -83,18 +82,20 @@ int convert(const ConvertCommand& command) {
 }  // namespace sluice
 
 int main(int argc, char** argv) {
-  // Large buffers go back to the system when freed, so that resident memory follows use.
-  mallopt(M_MMAP_THRESHOLD, 1 << 20);
-  sluice::ConvertCommand command = sluice::parse_convert_command(argc, argv);
-  if (command.exit_status) return *command.exit_status;
-  sluice::catch_interrupts();
   try {
-    return sluice::convert(command);
+    const sluice::ParsedConvert parsed =
+        sluice::parse_convert_options(std::vector<std::string>(argv + 1, argv + argc));
+    if (!parsed.command) {
+      std::fputs(parsed.end.text.c_str(), parsed.end.exit_status == 0 ? stdout : stderr);
+      return parsed.end.exit_status;
+    }
+    sluice::catch_interrupts();
+    return sluice::convert(*parsed.command);
   } catch (const sluice::ConvertStopped&) {
-    std::fprintf(stderr, "stream-convert: interrupted; the same command goes on from here\n");
+    std::fputs("stream-convert: interrupted; the same command goes on from here\n", stderr);
     return sluice::kInterruptedExit;
   } catch (const std::bad_alloc&) {
-    std::fprintf(stderr, "stream-convert: out of memory; lower --memory-gb\n");
+    std::fputs("stream-convert: out of memory; lower --memory-gb or --threads\n", stderr);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "stream-convert: %s\n", error.what());
   }
