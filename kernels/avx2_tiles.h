@@ -14,6 +14,18 @@ inline __m256i load_codes(const std::byte* from) {
   return _mm256_load_si256(reinterpret_cast<const __m256i*>(from));
 }
 
+// A codebook byte for each place of a vector: rows 0 to 7 are the first half of 64 bytes, rows 8 to
+// 15 the second.
+struct PlaceBytes {
+  __m256i low, high;
+};
+
+inline Quad widen(PlaceBytes bytes) { return widen(bytes.low, bytes.high); }
+inline void store_bytes(uint8_t* to, PlaceBytes bytes) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), bytes.low);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + 32), bytes.high);
+}
+
 template <uint32_t kLength>
 class TileCodes {
  public:
@@ -22,10 +34,14 @@ class TileCodes {
 
   explicit TileCodes(const Codebook& codebook) : entries_(codebook_entries(codebook)) {}
 
-  // Vector kIndex of the unit. Rows 0 to 7 are the first half of 64 bytes, rows 8 to 15 the second.
+  // Vector kIndex of the unit.
+  template <uint32_t kIndex>
+  PlaceBytes bytes(const std::byte* unit) const {
+    return {look_up(codes<kIndex>(unit)), look_up(codes<kIndex>(unit + 32))};
+  }
   template <uint32_t kIndex>
   Quad quad(const std::byte* unit) const {
-    return widen(look_up(codes<kIndex>(unit)), look_up(codes<kIndex>(unit + 32)));
+    return widen(bytes<kIndex>(unit));
   }
 
  private:
@@ -63,8 +79,12 @@ class TileCodes<256> {
   explicit TileCodes(const Codebook&) {}
 
   template <uint32_t kIndex>
+  PlaceBytes bytes(const std::byte* unit) const {
+    return {load_codes(unit + kIndex * 64), load_codes(unit + kIndex * 64 + 32)};
+  }
+  template <uint32_t kIndex>
   Quad quad(const std::byte* unit) const {
-    return widen(load_codes(unit + kIndex * 64), load_codes(unit + kIndex * 64 + 32));
+    return widen(bytes<kIndex>(unit));
   }
 };
 

@@ -26,10 +26,12 @@ inline __m512i codebook_table(const Codebook& codebook) {
   return _mm512_load_si512(entries);
 }
 
+inline void store_bytes(uint8_t* to, Quad quad) { _mm512_storeu_si512(to, quad.v); }
+
 template <uint32_t kLength>
 class TileCodes;
 
-// quad<i>: vector i of the unit.
+// quad<i>: vector i of the unit. bytes<i>: the same, for store_bytes.
 template <>
 class TileCodes<4> {
  public:
@@ -39,6 +41,10 @@ class TileCodes<4> {
       : tables_{codebook_table<2, 0>(codebook), codebook_table<2, 2>(codebook),
                 codebook_table<2, 4>(codebook)} {}
 
+  template <uint32_t kIndex>
+  Quad bytes(const std::byte* unit) const {
+    return quad<kIndex>(unit);
+  }
   template <uint32_t kIndex>
   Quad quad(const std::byte* unit) const {
     const __m512i codes = load_codes(unit + kIndex / 4 * 64);
@@ -61,6 +67,10 @@ class TileCodes<8> {
   explicit TileCodes(const Codebook& codebook)
       : tables_{codebook_table<3, 0>(codebook), codebook_table<3, 3>(codebook)} {}
 
+  template <uint32_t kIndex>
+  Quad bytes(const std::byte* unit) const {
+    return quad<kIndex>(unit);
+  }
   template <uint32_t kIndex>
   Quad quad(const std::byte* unit) const {
     if constexpr (kIndex < 6) {
@@ -94,6 +104,10 @@ class TileCodes<16> {
   explicit TileCodes(const Codebook& codebook) : table_(codebook_table<4, 0>(codebook)) {}
 
   template <uint32_t kIndex>
+  Quad bytes(const std::byte* unit) const {
+    return quad<kIndex>(unit);
+  }
+  template <uint32_t kIndex>
   Quad quad(const std::byte* unit) const {
     const __m512i codes = load_codes(unit + kIndex / 2 * 64);
     const __m512i indices = kIndex % 2 == 0 ? codes : _mm512_srli_epi16(codes, 4);
@@ -112,6 +126,10 @@ class TileCodes<256> {
 
   explicit TileCodes(const Codebook&) {}
 
+  template <uint32_t kIndex>
+  Quad bytes(const std::byte* unit) const {
+    return quad<kIndex>(unit);
+  }
   template <uint32_t kIndex>
   Quad quad(const std::byte* unit) const {
     return {load_codes(unit + kIndex * 64)};
