@@ -39,12 +39,9 @@ uint64_t words_row_bytes(const PlannedMatrix& matrix) {
 }  // namespace
 
 struct ConvertEncoder::Scratch {
-  std::vector<float> values;
-  std::vector<float> rotated;
-  std::vector<float> decoded;
-  std::vector<uint8_t> indices;
-  std::vector<std::byte> words;
-  std::vector<std::byte> scales;
+  std::vector<float> values;     // [rows of a task, cols]
+  std::vector<float> rotated;    // [cols]
+  std::vector<uint8_t> indices;  // [rows of a tile, cols]
 };
 
 ConvertEncoder::ConvertEncoder(const ConvertPlan& plan, const kernels::Table& table,
@@ -57,7 +54,7 @@ ConvertEncoder::~ConvertEncoder() = default;
 
 uint64_t ConvertEncoder::scratch_bytes(uint32_t cols, uint32_t threads) {
   const uint64_t values = uint64_t{encode_rows_per_task(cols)} * cols;
-  return threads * (values * 6 + uint64_t{cols} * 16);
+  return threads * (values * sizeof(float) + uint64_t{cols} * (4 + kernels::kRowsPerTile));
 }
 
 const ConvertEncoder::MatrixCodec& ConvertEncoder::codec_of(const PlannedMatrix& matrix) {
@@ -223,41 +220,25 @@ void ConvertEncoder::encode_rows(Task& task, Scratch& scratch) const {
   const PlannedMatrix& matrix = *task.matrix;
   const kernels::Codec& codec = task.codec->codec;
   const uint32_t rows = task.end - task.begin;
-  const uint64_t row_bytes = words_row_bytes(matrix);
-  const uint64_t row_scale_bytes = uint64_t{matrix.cols / matrix.group} * 2;
-  scratch.values.resize(size_t{rows} * matrix.cols);
-  scratch.rotated.resize(matrix.cols);
-  scratch.decoded.resize(matrix.cols);
-  scratch.indices.resize(matrix.cols);
-  scratch.words.resize(rows * row_bytes);
-  scratch.scales.resize(rows * row_scale_bytes);
+  scratch.values.resize(std::max(scratch.values.size(), size_t{rows} * matrix.cols));
+  scratch.rotated.resize(std::max<size_t>(scratch.rotated.size(), matrix.cols));
+  scratch.indices.resize(
+      std::max(scratch.indices.size(), size_t{kernels::kRowsPerTile} * matrix.cols));
   task.source->to_f32(table_, task.begin, task.end, task.bytes, scratch.values.data());
-  std::byte* words = task.tiles ? scratch.words.data() : task.data;
-  std::byte* scales = task.tiles ? scratch.scales.data() : task.scales;
-  for (uint32_t row = 0; row < rows; ++row) {
-    std::byte* row_words = words + row * row_bytes;
-    std::byte* row_scales = scales + row * row_scale_bytes;
-    const float* values = scratch.values.data() + size_t{row} * matrix.cols;
-    if (kernels::encode_rows(codec, table_, values, 1,
-                             {.values = scratch.rotated.data(),
-                              .indices = scratch.indices.data(),
-                              .words = row_words,
-                              .scales = row_scales}) == 0) {
-      task.failed_row = task.begin + row;
-      return;
-    }
-    kernels::decode_row(codec, table_, row_words, row_scales, scratch.decoded.data());
-    for (uint32_t i = 0; i < matrix.cols; ++i) {
-      const double weight = static_cast<double>(scratch.rotated[i]);
-      const double lost = weight - static_cast<double>(scratch.decoded[i]);
-      task.error.error += lost * lost;
-      task.error.power += weight * weight;
-    }
-  }
-  if (!task.tiles) return;
-  kernels::pack_tiles(
-      {.rows = rows, .cols = matrix.cols, .group = matrix.group, .length = matrix.codebook_length},
-      words, scales, task.data, task.scales);
+  const uint32_t encoded = task.tiles
+                               ? kernels::encode_tiles(codec, table_, scratch.values.data(), rows,
+                                                       {.values = scratch.rotated.data(),
+                                                        .indices = scratch.indices.data(),
+                                                        .codes = task.data,
+                                                        .scales = task.scales},
+                                                       &task.error)
+                               : kernels::encode_rows(codec, table_, scratch.values.data(), rows,
+                                                      {.values = scratch.rotated.data(),
+                                                       .indices = scratch.indices.data(),
+                                                       .words = task.data,
+                                                       .scales = task.scales},
+                                                      &task.error);
+  if (encoded < rows) task.failed_row = task.begin + encoded;
 }
 
 // Added task by task, so that the rounding does not depend on where a batch ends.
@@ -274,7 +255,7 @@ void ConvertEncoder::finish_tasks() {
     if (task.codec == nullptr) continue;
     std::vector<ErrorSum>& sums = errors_[&matrix];
     sums.resize(matrix.sources.size());
-    sums[task.expert].add(task.error);
+    sums[task.expert].add({task.error.error, task.error.size});
   }
 }
 

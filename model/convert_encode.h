@@ -78,7 +78,7 @@ class ConvertEncoder {
     SourceMatrix::Bytes bytes{};
     std::byte* data = nullptr;
     std::byte* scales = nullptr;
-    ErrorSum error;
+    kernels::EncodingError error;
     std::optional<uint32_t> failed_row;
   };
 

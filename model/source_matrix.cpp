@@ -11,6 +11,7 @@
 #include "kernels/codec.h"
 #include "model/block_formats.h"
 #include "model/linear.h"
+#include "stream/record_format.h"
 
 namespace sluice {
 
@@ -107,7 +108,7 @@ void SourceMatrix::open_turboquant(const Checkpoint& checkpoint, const std::stri
     throw Error(at(checkpoint, weight), " has QJL residuals beside it, which are not supported");
   }
   const uint64_t length = codebook.shape.size() == 1 ? codebook.shape[0] : 0;
-  if (length != 3 && length != 4 && length != 8 && length != 16 && length != 256) {
+  if (!is_codebook_length(length)) {
     throw Error(at(checkpoint, codebook), " is ", shape_text(codebook.shape),
                 "; expected 3 (ternary), 4, 8, 16 or 256 centroids");
   }
