@@ -215,7 +215,7 @@ class Pipeline {
   // ---- encoding
 
   void encode_all() {
-    ConvertEncoder encoder(plan_, kernels::table(), workers_);
+    ConvertEncoder encoder(plan_, *options_.kernels, workers_);
     uint64_t done = 0;
     bool first_of_shard = true;
     while (std::optional<std::unique_ptr<Batch>> taken = read_.take()) {

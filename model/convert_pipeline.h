@@ -28,6 +28,7 @@ struct PipelineOptions {
   uint32_t threads = 1;
   uint64_t memory_bytes = 0;  // of the whole process
   ReadBackend backend = ReadBackend::automatic;
+  const kernels::Table* kernels = nullptr;
   std::map<std::string, std::string> metadata;  // of every file
 };
 

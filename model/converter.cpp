@@ -152,6 +152,7 @@ class Conversion {
     pipeline.threads = options_.threads == 0 ? available_threads() : options_.threads;
     pipeline.memory_bytes = options_.memory_bytes;
     pipeline.backend = options_.backend;
+    pipeline.kernels = options_.kernels != nullptr ? options_.kernels : &kernels::table();
     pipeline.metadata = {{"sluice.made_by", options_.program + ": " + options_.settings.text()}};
     PipelineEvents steps;
     steps.progress = events_.progress;

@@ -27,7 +27,8 @@ struct ConvertOptions {
   uint64_t memory_bytes = 2'000'000'000;
   ReadBackend backend = ReadBackend::automatic;
   bool verify = false;
-  std::string program;  // "stream-convert 0.1.0": into the files' metadata
+  const kernels::Table* kernels = nullptr;  // null: the best there is
+  std::string program;                      // "stream-convert 0.1.0": into the files' metadata
 };
 
 struct ConvertEvents {

@@ -21,7 +21,7 @@ constexpr const char* kExamples =
 
 constexpr uint32_t kMostThreads = 1024;
 constexpr double kGigabyte = 1e9;
-constexpr Range<double> kGigabytes = {0.0001, 1e6};
+constexpr Range<double> kGigabytes = {0.00001, 1e6};
 
 // target: a number or an optional one.
 template <class Target>
