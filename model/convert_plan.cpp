@@ -136,24 +136,20 @@ class Planner {
       return;
     }
     throw Error("tensor ", source.name(), " is ", dtype_name(source.dtype()),
-                ", which records cannot hold as it is; choose bits for the experts, or "
-                "--layout mlx");
+                ", which records cannot hold as it is; choose fewer than 16 bits for the experts");
   }
 
   // The prefix that has tensors. Throws Error: none has.
   std::string find_prefix(const ExpertNames& names) const {
+    if (checkpoint_.find(record_tensor_name(names.per_expert_prefix)) != nullptr) {
+      throw Error(checkpoint_.directory().string(), ": layer ", names.layer,
+                  " is in records already; convert the checkpoint that they were made from");
+    }
     std::string looked_for;
     std::vector<std::string> prefixes = names.stacked_prefixes;
     prefixes.push_back(names.per_expert_prefix);
     for (const std::string& prefix : prefixes) {
-      for (const std::string_view name : names_.under(prefix + ".")) {
-        if (name.ends_with(".records")) {
-          throw Error(checkpoint_.directory().string(), ": layer ", names.layer,
-                      " is in records already (tensor ", name,
-                      "); convert the checkpoint that they were made from");
-        }
-        return prefix;
-      }
+      if (!names_.under(prefix + ".").empty()) return prefix;
       looked_for += (looked_for.empty() ? "" : ", ") + prefix + ".*";
     }
     throw Error(checkpoint_.directory().string(), ": config.json promises ", names.experts,
@@ -301,6 +297,10 @@ class Planner {
   // ---- items and shards
 
   void add_copy(const TensorInfo& tensor) {
+    if (tensor.dtype == DType::f8_e4m3 || tensor.dtype == DType::f8_e5m2) {
+      throw Error("tensor ", tensor.name, " would stay ", dtype_name(tensor.dtype),
+                  ", which no program of Sluice runs; choose fewer than 16 bits for it");
+    }
     Pending pending;
     pending.place = {tensor.file, tensor.offset};
     pending.item = {PlannedItem::Kind::copy, static_cast<uint32_t>(plan_.copies.size())};

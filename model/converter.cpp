@@ -43,8 +43,9 @@ constexpr std::array kSideFiles = {"generation_config.json",
                                    "merges.txt",
                                    "hot_experts.json"};
 
-// Headers, tables, side files and the index, beside the tensors.
-constexpr uint64_t kDirectoryOverheadBytes = 64 << 20;
+// Headers, the index and the journal beside the tensors: a fraction of a percent, and something.
+constexpr uint64_t kOverheadShare = 200;
+constexpr uint64_t kOverheadBytes = 1 << 20;
 
 // Methods that the converter decodes while reading, so that the config's mention of them goes.
 bool is_decoded(const std::string& method) { return method == "fp8" || method == "mxfp4"; }
@@ -85,6 +86,23 @@ void check_loadable(const fs::path& directory, const ModelConfig& config) {
   if (!names.empty()) source.emplace(checkpoint, names);
   Trunk trunk(checkpoint);
   make_network(config, trunk, source ? &*source : nullptr);
+}
+
+// Files of a killed run of another kind would end up in the index.
+void start_over(const fs::path& directory) {
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory)) {
+    if (!entry.path().filename().string().starts_with(".")) fs::remove_all(entry.path());
+  }
+}
+
+uint64_t side_file_bytes(const fs::path& model) {
+  uint64_t bytes = 0;
+  for (const char* name : kSideFiles) {
+    std::error_code error;
+    const uint64_t size = fs::file_size(model / name, error);
+    if (!error) bytes += size;
+  }
+  return bytes;
 }
 
 bool is_finished(const fs::path& directory, const PlannedShard& shard,
@@ -136,13 +154,14 @@ class Conversion {
 
   ConvertResult write(ModelDirectoryWriter& writer, bool& any_finished) {
     const fs::path& directory = writer.directory();
+    if (!fs::exists(directory / kConvertJournal)) start_over(directory);
     ConvertJournal journal(directory, identity_);
     std::vector<uint32_t> todo;
-    uint64_t todo_bytes = kDirectoryOverheadBytes;
+    uint64_t todo_bytes = kOverheadBytes + side_file_bytes(options_.model);
     for (uint32_t i = 0; i < plan_.shards.size(); ++i) {
       if (is_finished(directory, plan_.shards[i], journal)) continue;
       todo.push_back(i);
-      todo_bytes += plan_.shards[i].bytes;
+      todo_bytes += plan_.shards[i].bytes + plan_.shards[i].bytes / kOverheadShare;
     }
     any_finished = todo.size() < plan_.shards.size();
     require_free_space(directory, todo_bytes);

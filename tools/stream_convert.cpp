@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdio>
 #include <exception>
+#include <memory>
 #include <new>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -38,11 +39,17 @@ void write_report(const ConvertCommand& command, const ConvertResult& result) {
 int convert(const ConvertCommand& command) {
   const ConvertOptions& options = command.options;
   const auto start = Clock::now();
+  // Hours later would be too late to find out that it cannot be written.
+  if (command.report) AtomicFile probe(*command.report);
   uint64_t read_bytes = 0;
   ConvertResult result;
   {
-    ProgressBar bar = stderr_progress("converting", ProgressBar::Unit::bytes);
-    ProgressBar verify_bar = stderr_progress("verifying", ProgressBar::Unit::bytes);
+    std::unique_ptr<ProgressBar> bar;
+    const auto show = [&bar](const char* step, uint64_t done, uint64_t total) {
+      if (!bar) bar.reset(new ProgressBar(stderr_progress(step, ProgressBar::Unit::bytes)));
+      bar->update(done, total);
+      if (done == total) bar.reset();  // the next step has its own
+    };
     ConvertEvents events;
     events.planned = [&](const ConvertPlan& plan, size_t finished) {
       say(options.out.string() + ": " + bytes_text(plan.output_bytes) + " in " +
@@ -53,12 +60,9 @@ int convert(const ConvertCommand& command) {
     };
     events.progress = [&](uint64_t done, uint64_t total) {
       read_bytes = done;
-      bar.update(done, total);
+      show("converting", done, total);
     };
-    events.verifying = [&](uint64_t done, uint64_t total) {
-      bar.finish();
-      verify_bar.update(done, total);
-    };
+    events.verifying = [&](uint64_t done, uint64_t total) { show("verifying", done, total); };
     events.should_stop = [] { return interrupted(); };
     result = convert_model(options, events);
   }

@@ -26,3 +26,8 @@ add_test(NAME tools.convert_kill
   COMMAND ${PROJECT_SOURCE_DIR}/tests/tools/convert_kill_test.sh $<TARGET_FILE:stream-convert>
           ${PROJECT_SOURCE_DIR}/tests/data/goldens/qwen3_moe)
 set_tests_properties(tools.convert_kill PROPERTIES LABELS tools TIMEOUT 300)
+
+sluice_test(tools convert_memory sluice::model)
+target_compile_definitions(tools_convert_memory_test PRIVATE
+  SLUICE_CONVERT="$<TARGET_FILE:stream-convert>")
+add_dependencies(tools_convert_memory_test stream-convert)
