@@ -39,7 +39,7 @@ Activations Activations::layout(Arena& arena, const ModelConfig& config, const R
     a.gathered_inputs =
         InputScratch::layout(arena, a.mlp_vectors, std::max(config.hidden, mlp_width));
   }
-  a.logits = arena.take<float>(config.vocabulary);
+  a.logits = arena.take<float>(uint64_t{limits.logits} * config.vocabulary);
   return a;
 }
 

@@ -65,6 +65,7 @@ void make_plan(Model::Impl& impl, const Trunk& trunk) {
   impl.limits.context = choose_context(options, config);
   impl.limits.chunk = static_cast<uint32_t>(
       std::clamp<uint64_t>(options.prefill_chunk, 1, std::max<uint64_t>(1, impl.limits.context)));
+  impl.limits.logits = std::clamp<uint32_t>(options.logits_batch, 1, impl.limits.chunk);
   impl.limits.threads = options.threads == 0 ? available_threads() : options.threads;
   if (impl.limits.threads > kMostThreads) {
     throw Error(impl.limits.threads, " threads are more than the ", kMostThreads,

@@ -25,6 +25,7 @@ struct RunLimits {
   uint32_t chunk = 1;    // tokens of one forward call at most
   uint64_t context = 1;  // positions
   uint32_t threads = 1;
+  uint32_t logits = 1;  // positions whose logits are computed together; ≤ chunk
 };
 
 // Working memory of one forward call. All arrays of floats, row-major, tokens first.
@@ -51,7 +52,7 @@ struct Activations {
   uint32_t* first_pair = nullptr;  // [experts + 1]: where each expert's pairs start
   InputScratch inputs;             // of the network's own matrices, [chunk]
   InputScratch gathered_inputs;    // of the experts at hand, [mlp_vectors]
-  float* logits = nullptr;         // [vocabulary]
+  float* logits = nullptr;         // [limits.logits, vocabulary]
   uint32_t mlp_vectors = 0;
 
   static Activations layout(Arena& arena, const ModelConfig& config, const RunLimits& limits);
@@ -76,8 +77,9 @@ class Network {
   // at [position, position + tokens). Returns false if it was stopped. Throws Error on a failed
   // read of an expert.
   virtual bool forward(std::span<const uint32_t> ids, Run& run) const = 0;
-  // logits [vocabulary] of one normed hidden state.
-  virtual void logits(const float* hidden, Run& run, float* logits) const = 0;
+  // logits [n, vocabulary] of n normed hidden states [n, hidden]; the same bits for every n.
+  // Requires: n ≤ the chunk that the activations were laid out for.
+  virtual void logits(const float* hidden, uint32_t n, Run& run, float* logits) const = 0;
 };
 
 // Names of the experts of every MoE layer, for ExpertSource; empty for a dense model.

@@ -107,9 +107,9 @@ bool Qwen3::forward(std::span<const uint32_t> ids, Run& run) const {
   return true;
 }
 
-void Qwen3::logits(const float* hidden, Run& run, float* logits) const {
+void Qwen3::logits(const float* hidden, uint32_t n, Run& run, float* logits) const {
   const LinearCall call[] = {{&head_, logits, head_.rows()}};
-  apply_linears(run.compute, call, hidden, hidden_, 1, run.activations->inputs);
+  apply_linears(run.compute, call, hidden, hidden_, n, run.activations->inputs);
 }
 
 }  // namespace sluice

@@ -20,7 +20,7 @@ class Qwen3 final : public Network {
   Qwen3(const ModelConfig& config, Trunk& trunk, const ExpertSource* experts);
 
   bool forward(std::span<const uint32_t> ids, Run& run) const override;
-  void logits(const float* hidden, Run& run, float* logits) const override;
+  void logits(const float* hidden, uint32_t n, Run& run, float* logits) const override;
 
   static std::vector<ExpertNames> expert_names(const ModelConfig& config);
 

@@ -23,11 +23,30 @@ struct Session::Impl {
     return true;
   }
 
-  std::span<const float> logits_of(uint32_t token) {
-    Run run = make_run(1);
-    model.network->logits(activations.hidden + uint64_t{token} * model.config.hidden, run,
+  // Logits of tokens [first, first + n) of the last forward call, [n, vocabulary].
+  std::span<const float> logits_of(uint32_t first, uint32_t n) {
+    Run run = make_run(n);
+    model.network->logits(activations.hidden + uint64_t{first} * model.config.hidden, n, run,
                           activations.logits);
-    return {activations.logits, model.config.vocabulary};
+    return {activations.logits, uint64_t{n} * model.config.vocabulary};
+  }
+
+  // Hands out the logits of tokens [first, count) of the last forward call and returns the last
+  // one's. at: the position of token 0.
+  std::span<const float> hand_out_logits(uint32_t first, uint32_t count, uint64_t at,
+                                         const LogitsSink& on_logits) {
+    const uint32_t vocabulary = model.config.vocabulary;
+    std::span<const float> last;
+    for (uint32_t t = first; t < count;) {
+      const uint32_t n = std::min(model.limits.logits, count - t);
+      const std::span<const float> rows = logits_of(t, n);
+      for (uint32_t i = 0; i < n; ++i) {
+        last = rows.subspan(uint64_t{i} * vocabulary, vocabulary);
+        on_logits(at + t + i, last);
+      }
+      t += n;
+    }
+    return last;
   }
 
   Run make_run(uint32_t tokens) {
@@ -71,7 +90,7 @@ void Session::reset() { impl_->position = 0; }
 
 std::span<const float> Session::prefill(std::span<const uint32_t> ids, const LogitsSink& on_logits,
                                         const std::function<bool()>& should_stop,
-                                        const Progress& progress) {
+                                        const Progress& progress, uint64_t logits_from) {
   Impl& s = *impl_;
   s.check_input(ids);
   std::span<const float> last;
@@ -87,13 +106,11 @@ std::span<const float> Session::prefill(std::span<const uint32_t> ids, const Log
     };
     if (!s.forward(ids.subspan(done, n), between_layers)) return {};
     done += n;
-    if (on_logits) {
-      for (uint32_t t = 0; t < n; ++t) {
-        last = s.logits_of(t);
-        on_logits(first_position + t, last);
-      }
+    if (on_logits && logits_from < s.position) {
+      const uint64_t first = std::max(logits_from, first_position) - first_position;
+      last = s.hand_out_logits(static_cast<uint32_t>(first), n, first_position, on_logits);
     } else if (done == ids.size()) {
-      last = s.logits_of(n - 1);
+      last = s.logits_of(n - 1, 1);
     }
     if (progress.prompt_tokens) progress.prompt_tokens(done, ids.size());
   }

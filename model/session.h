@@ -38,6 +38,9 @@ struct ModelOptions {
   ReadBackend io_backend = ReadBackend::automatic;
   uint32_t io_depth = 16;
   uint32_t prefill_chunk = 512;  // tokens; never changes the output
+  // Positions whose logits are computed together when many are asked for: each is one vocabulary of
+  // floats. Never changes the output.
+  uint32_t logits_batch = 1;
   std::string cache_policy = "lru";
   std::string pin_file;     // experts to keep (stream/calibration_files.h); empty: hot_experts.json
   bool no_hotlist = false;  // of the model directory, unless this is set
@@ -91,14 +94,14 @@ class Session {
   ~Session();
 
   // Appends ids and returns the logits [vocabulary] after the last; valid until the next call.
-  // on_logits, if given, gets every position's logits in order (for --dump-logits).
+  // on_logits, if given, gets the logits of every position from `logits_from` on, in order.
   // should_stop, if given, is asked between chunks and layers; when it says true the call returns
   // an empty span and the session must be destroyed or reset. Throws Error: an id outside the
   // vocabulary, more positions than the context, a failed read.
   using LogitsSink = std::function<void(uint64_t position, std::span<const float> logits)>;
   std::span<const float> prefill(std::span<const uint32_t> ids, const LogitsSink& on_logits = {},
                                  const std::function<bool()>& should_stop = {},
-                                 const Progress& progress = {});
+                                 const Progress& progress = {}, uint64_t logits_from = 0);
   // One token. Same result as prefill of one id, to the bit.
   std::span<const float> decode(uint32_t id);
 
