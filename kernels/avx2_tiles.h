@@ -10,6 +10,13 @@ namespace {
 // Tiles that share the loads of their inputs: the registers suffice for one alone.
 constexpr uint32_t tiles_at_once(uint32_t) { return 1; }
 
+// The bytes of a unit stay in memory: there are fewer registers than loads to spare.
+struct UnitBytes {
+  const std::byte* at;
+
+  static UnitBytes load(const std::byte* unit) { return {unit}; }
+};
+
 inline __m256i load_codes(const std::byte* from) {
   return _mm256_load_si256(reinterpret_cast<const __m256i*>(from));
 }
@@ -31,16 +38,17 @@ class TileCodes {
  public:
   static constexpr uint32_t kBits = kLength == 4 ? 2 : kLength == 8 ? 3 : 4;
   static constexpr size_t kUnitBytes = size_t{64} * kBits;
+  using Unit = UnitBytes;
 
   explicit TileCodes(const Codebook& codebook) : entries_(codebook_entries(codebook)) {}
 
   // Vector kIndex of the unit.
   template <uint32_t kIndex>
-  PlaceBytes bytes(const std::byte* unit) const {
-    return {look_up(codes<kIndex>(unit)), look_up(codes<kIndex>(unit + 32))};
+  PlaceBytes bytes(Unit unit) const {
+    return {look_up(codes<kIndex>(unit.at)), look_up(codes<kIndex>(unit.at + 32))};
   }
   template <uint32_t kIndex>
-  Quad quad(const std::byte* unit) const {
+  Quad quad(Unit unit) const {
     return widen(bytes<kIndex>(unit));
   }
 
@@ -75,15 +83,16 @@ template <>
 class TileCodes<256> {
  public:
   static constexpr size_t kUnitBytes = 512;
+  using Unit = UnitBytes;
 
   explicit TileCodes(const Codebook&) {}
 
   template <uint32_t kIndex>
-  PlaceBytes bytes(const std::byte* unit) const {
-    return {load_codes(unit + kIndex * 64), load_codes(unit + kIndex * 64 + 32)};
+  PlaceBytes bytes(Unit unit) const {
+    return {load_codes(unit.at + kIndex * 64), load_codes(unit.at + kIndex * 64 + 32)};
   }
   template <uint32_t kIndex>
-  Quad quad(const std::byte* unit) const {
+  Quad quad(Unit unit) const {
     return widen(bytes<kIndex>(unit));
   }
 };

@@ -44,7 +44,7 @@ struct GroupCodes {
 };
 
 template <typename C, uint32_t kIndex = 0>
-inline void unpack_unit(const C& codes, const std::byte* unit, uint8_t (*vectors)[64]) {
+inline void unpack_unit(const C& codes, const typename C::Unit& unit, uint8_t (*vectors)[64]) {
   store_bytes(vectors[kIndex], codes.template bytes<kIndex>(unit));
   if constexpr (kIndex + 1 < 8) unpack_unit<C, kIndex + 1>(codes, unit, vectors);
 }
@@ -93,7 +93,7 @@ inline void codebook_tile(const Matrix& w, uint32_t tile, uint32_t rows, const f
   GroupCodes bytes;
   for (uint32_t g = 0; g < groups; ++g) {
     for (uint32_t u = 0; u < w.group / kUnitInputs; ++u, unit += C::kUnitBytes) {
-      unpack_unit(codes, unit, bytes.vectors + size_t{8} * u);
+      unpack_unit(codes, C::Unit::load(unit), bytes.vectors + size_t{8} * u);
     }
     float scales[kLanes];
     store(scales, widen_f16(load_halves(tile_scales + g * kTileScaleBytes)));

@@ -125,7 +125,9 @@ uint32_t tile_code(const Matrix& w, uint32_t row, uint32_t col) {
   const size_t unit = size_t{row / 16} * (w.cols / 32) + col / 32;
   const uint32_t vector = col % 32 / 4;
   const size_t place = row % 16 * 4 + col % 4;
-  const auto byte = [&](size_t k) { return read<uint8_t>(w.data + (unit * bits + k) * 64, place); };
+  const auto byte = [&](size_t k) -> uint32_t {
+    return read<uint8_t>(w.data + (unit * bits + k) * 64, place);
+  };
   if (bits == 3 && vector >= 6) {
     const uint32_t shared = (byte(0) >> 6) | (byte(1) >> 6 << 2) | (byte(2) >> 6 << 4);
     return (shared >> (vector - 6) * 3) & 7;

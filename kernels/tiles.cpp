@@ -44,23 +44,22 @@ void from_unit(const Unit& unit, uint8_t* indices, size_t stride) {
 template <uint32_t kBits>
 void pack_unit(const Unit& unit, std::byte* out) {
   uint8_t bytes[kBits][kPlaces];
-  const auto& v = unit.v;
   for (size_t p = 0; p < kPlaces; ++p) {
+    const auto v = [&](size_t i) -> uint32_t { return unit.v[i][p]; };
     const auto put = [&](size_t k, uint32_t value) { bytes[k][p] = static_cast<uint8_t>(value); };
     if constexpr (kBits == 2) {
       for (size_t k = 0; k < 2; ++k) {
-        const auto& first = &v[4 * k];
-        put(k, first[0][p] | first[1][p] << 2 | first[2][p] << 4 | first[3][p] << 6);
+        put(k, v(4 * k) | v(4 * k + 1) << 2 | v(4 * k + 2) << 4 | v(4 * k + 3) << 6);
       }
     } else if constexpr (kBits == 3) {
-      const uint32_t w = v[6][p] | static_cast<uint32_t>(v[7][p]) << 3;
+      const uint32_t w = v(6) | v(7) << 3;
       for (size_t k = 0; k < 3; ++k) {
-        put(k, v[2 * k][p] | v[2 * k + 1][p] << 3 | (w >> 2 * k & 3) << 6);
+        put(k, v(2 * k) | v(2 * k + 1) << 3 | (w >> 2 * k & 3) << 6);
       }
     } else if constexpr (kBits == 4) {
-      for (size_t k = 0; k < 4; ++k) put(k, v[2 * k][p] | v[2 * k + 1][p] << 4);
+      for (size_t k = 0; k < 4; ++k) put(k, v(2 * k) | v(2 * k + 1) << 4);
     } else {
-      for (size_t k = 0; k < 8; ++k) put(k, v[k][p]);
+      for (size_t k = 0; k < 8; ++k) put(k, v(k));
     }
   }
   std::memcpy(out, bytes, sizeof(bytes));

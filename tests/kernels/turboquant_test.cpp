@@ -94,6 +94,27 @@ TEST(MakeCodebook, HandlesCentroidsFarOutsideTheGaussian) {
   }
 }
 
+TEST(IsUniform, AcceptsTheEvenCentroidsOfEightBitsAlone) {
+  std::vector<float> values = centroids(256);
+  EXPECT_TRUE(is_uniform(values.data(), 256));
+  const Codebook codebook = make_codebook(values.data(), 256);
+  EXPECT_EQ(codebook.length, 256u);
+  EXPECT_EQ(codebook.step, 1.0f / 64);
+  for (float& value : values) value *= 0.5f;  // another step
+  EXPECT_TRUE(is_uniform(values.data(), 256));
+  EXPECT_FALSE(is_uniform(values.data(), 16));
+  for (const float bad : {0.0f, std::nextafter(values[7], 0.0f), HUGE_VALF, NAN}) {
+    std::vector<float> uneven = values;
+    uneven[7] = bad;
+    EXPECT_FALSE(is_uniform(uneven.data(), 256)) << bad;
+  }
+  for (const float step : {0.0f, -1.0f, HUGE_VALF, NAN}) {
+    std::vector<float> scaled = values;
+    for (size_t i = 0; i < 256; ++i) scaled[i] = (2 * static_cast<float>(i) - 255) * step;
+    EXPECT_FALSE(is_uniform(scaled.data(), 256)) << step;
+  }
+}
+
 TEST(ScalarTurboquant, FloatPathIsCloseToTheProductInDoublePrecision) {
   Random random(1);
   for (const uint32_t length : kLengths) {
