@@ -41,7 +41,8 @@ while [ "$delivered" -lt "$kills" ]; do
     done
   fi
   if [ -e "$work/out" ]; then
-    "$convert" "${settings[@]}" --out "$work/out" 2>> "$work/log" || true  # clears a late kill's marks
+    # Clears the marks of a kill behind the rename; refuses if there are none.
+    "$convert" "${settings[@]}" --out "$work/out" 2>> "$work/log" || true
     diff -r "$work/expected" "$work/out"
     rm -r "$work/out"
     finished=$((finished + 1))
