@@ -119,6 +119,14 @@ void AtomicFile::write_at(std::span<const std::byte> bytes, uint64_t offset) {
   }
 }
 
+void AtomicFile::flush() noexcept {
+  // Nothing here is needed for durability, which is commit()'s; so failures are left to it.
+  (void)::sync_file_range(
+      fd_.get(), 0, 0,
+      SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+  (void)::posix_fadvise(fd_.get(), 0, 0, POSIX_FADV_DONTNEED);
+}
+
 void AtomicFile::commit() {
   SLUICE_CHECK(!partial_path_.empty());
   if (const int error = fsync_fully(fd_.get()); error != 0) {

@@ -31,6 +31,9 @@ class AtomicFile {
   // Puts bytes at an offset, which moves nothing that write() does; a file that is written in this
   // way is as long as the furthest byte, and what nobody wrote is zero. Throws Error likewise.
   void write_at(std::span<const std::byte> bytes, uint64_t offset);
+  // Waits until what was written is on its way out of memory and drops it from the page cache, so
+  // that a large file neither fills memory nor makes commit() wait long. Best effort.
+  void flush() noexcept;
   // Requires: not committed yet. Throws Error; the path then still holds what it held.
   void commit();
 

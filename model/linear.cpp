@@ -7,6 +7,7 @@
 
 #include "io/check.h"
 #include "io/error.h"
+#include "stream/record_format.h"
 
 namespace sluice {
 
@@ -55,9 +56,9 @@ std::unique_ptr<const TurboQuantTables> read_turboquant_tables(Trunk& trunk,
                                                                bool config_says_rotated) {
   const TensorInfo& codebook = trunk.checkpoint().at(prefix + ".codebook");
   const uint64_t length = codebook.shape.empty() ? 0 : codebook.shape[0];
-  if (codebook.shape.size() != 1 || (length != 3 && length != 4 && length != 8 && length != 16)) {
+  if (codebook.shape.size() != 1 || !is_codebook_length(length)) {
     throw Error(at(trunk, prefix + ".codebook"), " has the shape ", shape_text(codebook.shape),
-                "; expected 3 (ternary), 4, 8 or 16 centroids");
+                "; expected 3 (ternary), 4, 8, 16 or 256 centroids");
   }
   const std::array<uint64_t, 1> codebook_shape = {length};
   const std::array<uint64_t, 1> signs_shape = {cols};
@@ -68,13 +69,18 @@ std::unique_ptr<const TurboQuantTables> read_turboquant_tables(Trunk& trunk,
 
   const kernels::Table& table = kernels::table();
   auto tables = std::make_unique<TurboQuantTables>();
-  float centroids[16] = {};
+  float centroids[256] = {};
   table.to_f32(kernels::Format::f16, codebook_bytes, length, centroids);
   for (uint64_t i = 0; i < length; ++i) {
     if (!std::isfinite(centroids[i]) || (i > 0 && centroids[i] <= centroids[i - 1])) {
       throw Error(at(trunk, prefix + ".codebook"), " is not ascending and finite at entry ", i,
                   " (", centroids[i], "); the file is damaged");
     }
+  }
+  if (length == 256 && !kernels::is_uniform(centroids, static_cast<uint32_t>(length))) {
+    throw Error(at(trunk, prefix + ".codebook"),
+                " is not (2i - 255) times a step: codebooks of 8 bits are read in the form that "
+                "stream-convert writes");
   }
   tables->codebook = kernels::make_codebook(centroids, static_cast<uint32_t>(length));
 

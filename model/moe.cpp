@@ -38,6 +38,7 @@ Moe::Moe(Trunk& trunk, const std::string& prefix, const ModelConfig& config,
       tables_[i] =
           read_turboquant_tables(trunk, formats[i].prefix, matrix.cols, config.turboquant.rotated);
       matrix.format = kernels::Format::turboquant;
+      if (formats[i].layout == MatrixLayout::tiles) matrix.layout = kernels::Layout::tiles;
       matrix.group = formats[i].group;
       matrix.codebook = tables_[i] ? &tables_[i]->codebook : nullptr;
     } else {

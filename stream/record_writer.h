@@ -39,6 +39,8 @@ class RecordWriter {
   // tensor: index into tensors. record: [record_bytes] of its table, gaps and tail zero. Each
   // record once. Throws Error (disk full and the like, naming the path).
   void write(uint32_t tensor, uint32_t expert, std::span<const std::byte> record);
+  // AtomicFile::flush() of what was written so far.
+  void flush() noexcept { file_.flush(); }
   // Requires: every record was written, and the other threads' writes happened before. Throws
   // Error.
   void finish();

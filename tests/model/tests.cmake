@@ -16,3 +16,8 @@ sluice_test(model faults sluice::model sluice_reference sluice_simulated_queue)
 sluice_test(model plan sluice::model)
 sluice_test(model load_errors sluice::model)
 sluice_test(model model_directory_writer sluice::model nlohmann_json::nlohmann_json)
+
+sluice_test(model source_matrix sluice::model sluice_reference)
+foreach(unit convert convert_f8 convert_report convert_safety)
+  sluice_test(model ${unit} sluice::model sluice_reference nlohmann_json::nlohmann_json)
+endforeach()

@@ -20,3 +20,14 @@ foreach(unit identity memory)
     SLUICE_DEMO_MODEL="${PROJECT_SOURCE_DIR}/tools/demo/sluice-demo-tq3")
   add_dependencies(tools_${unit}_test stream-generate)
 endforeach()
+
+# Killed at random moments, stream-convert goes on and ends with the same bytes.
+add_test(NAME tools.convert_kill
+  COMMAND ${PROJECT_SOURCE_DIR}/tests/tools/convert_kill_test.sh $<TARGET_FILE:stream-convert>
+          ${PROJECT_SOURCE_DIR}/tests/data/goldens/qwen3_moe)
+set_tests_properties(tools.convert_kill PROPERTIES LABELS tools TIMEOUT 300)
+
+sluice_test(tools convert_memory sluice::model)
+target_compile_definitions(tools_convert_memory_test PRIVATE
+  SLUICE_CONVERT="$<TARGET_FILE:stream-convert>")
+add_dependencies(tools_convert_memory_test stream-convert)
