@@ -15,3 +15,5 @@ target_compile_definitions(model_determinism_test PRIVATE
 sluice_test(model faults sluice::model sluice_reference sluice_simulated_queue)
 sluice_test(model plan sluice::model)
 sluice_test(model load_errors sluice::model)
+sluice_test(model measure sluice::model)
+sluice_test(model perplexity sluice::model sluice_reference)
