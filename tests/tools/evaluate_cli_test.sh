@@ -96,7 +96,7 @@ settings() {
   local int16 f32
   int16=$(field "$work/settings.json" 1 perplexity)
   f32=$(field "$work/settings.json" 3 perplexity)
-  awk -v a="$int16" -v b="$f32" 'BEGIN { d = (a - b) / b; exit !(d != 0 && d < 0.01 && d > -0.01) }' ||
+  awk -v a="$int16" -v b="$f32" 'BEGIN { d = a / b - 1; exit !(d != 0 && d * d < 1e-4) }' ||
     fail "perplexity $int16 in int16 and $f32 in f32"
   expect 0 '' --model m="$model" --reference m="$model" "${few[@]}" --json "$work/kl.json"
   out_has '^worst token of m int16: ".*" at token [0-9]+ of text, KL '
