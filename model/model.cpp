@@ -3,6 +3,8 @@
 
 #include "model/measure.h"
 #include "model/model_impl.h"
+#include "model/pins.h"
+#include "model/trace_facts.h"
 
 namespace sluice {
 
@@ -14,6 +16,16 @@ void open_files(Model::Impl& impl) {
   for (const DirectFile& file : impl.files) impl.file_list.push_back(&file);
 }
 
+// What the expert cache begins with, and what is written down of its use.
+void calibrate(Model::Impl& impl, const PinList& pins) {
+  if (!impl.stream) return;
+  const ExpertGrid grid = grid_of(*impl.source);
+  if (!pins.file.empty()) impl.pins = preload_pins(pins, grid, *impl.stream);
+  if (RoutingRecorder::wanted(impl.options)) {
+    impl.recorder.emplace(impl.options, trace_facts(impl.config, *impl.source));
+  }
+}
+
 }  // namespace
 
 Model Model::load(const std::string& directory, const ModelOptions& options,
@@ -22,6 +34,9 @@ Model Model::load(const std::string& directory, const ModelOptions& options,
   declare_model(impl->config, impl->checkpoint, impl->source, impl->trunk);
   const ExpertSource* source = impl->source ? &*impl->source : nullptr;
   Trunk& trunk = *impl->trunk;
+  // Before anything large is read, so that a wrong file is known at once.
+  const PinList pins =
+      source == nullptr ? PinList{} : find_pins(directory, options, grid_of(*source));
   open_files(*impl);
   const ModelMeasure measure =
       measure_model(impl->config, options, trunk, impl->source, memory_limits());
@@ -45,7 +60,8 @@ Model Model::load(const std::string& directory, const ModelOptions& options,
   Impl& loaded = *model.impl_;
   trunk.load(loaded.file_list, *loaded.queue, progress.trunk_bytes);
   loaded.network = make_network(loaded.config, trunk, source);
-  model.reset_stream_statistics();  // the trunk came through the same queue
+  calibrate(loaded, pins);
+  model.reset_stream_statistics();  // the trunk and the pins came through the same queue
   return model;
 }
 
@@ -58,6 +74,7 @@ const MemoryPlan& Model::plan() const { return impl_->plan; }
 bool Model::has_experts() const { return impl_->source.has_value(); }
 uint64_t Model::context() const { return impl_->limits.context; }
 uint32_t Model::threads() const { return impl_->limits.threads; }
+const PinReport& Model::pins() const { return impl_->pins; }
 uint32_t Model::cache_slots() const { return impl_->stream ? impl_->stream->cache().slots() : 0; }
 
 std::string Model::io_description() const {

@@ -1,5 +1,10 @@
 #include "tools/engine_options.h"
 
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cache/policy.h"
 #include "tools/command_line.h"
 
 namespace sluice {
@@ -29,7 +34,9 @@ void add_machine_options(CLI::App& app, ModelOptions& model, const std::string& 
   add_number(app, "--prefill-chunk", model.prefill_chunk, Range<uint32_t>{1, 65536},
              "Prompt tokens computed together (default 512)")
       ->group(group);
-  add_choice<std::string>(app, "--policy", model.cache_policy, {{"lru", "lru"}},
+  std::vector<std::pair<std::string, std::string>> policies;
+  for (const std::string& name : policy_names()) policies.push_back({name, name});
+  add_choice<std::string>(app, "--policy", model.cache_policy, policies,
                           "Which expert leaves the cache (default lru)")
       ->group(group);
 }

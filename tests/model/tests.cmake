@@ -17,3 +17,6 @@ sluice_test(model plan sluice::model)
 sluice_test(model load_errors sluice::model)
 sluice_test(model measure sluice::model)
 sluice_test(model perplexity sluice::model sluice_reference)
+sluice_test(model calibration sluice::model sluice_reference)
+target_compile_definitions(model_calibration_test PRIVATE
+  SLUICE_DEMO_MODEL="${PROJECT_SOURCE_DIR}/tools/demo/sluice-demo-tq3")
