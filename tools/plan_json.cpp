@@ -27,6 +27,9 @@ ordered_json reads_json(const PlanReport& report) {
   return {
       {"hit_rate", reads.hit_rate},
       {"hit_rate_source", reads.source},
+      {"trace_tokens", reads.trace_tokens},
+      {"optimal_hit_rate",
+       reads.optimal_hit_rate ? ordered_json(*reads.optimal_hit_rate) : ordered_json(nullptr)},
       {"bytes_per_token", reads.bytes_per_token},
       {"disk_tokens_per_second",
        reads.tokens_per_second ? ordered_json(*reads.tokens_per_second) : ordered_json(nullptr)}};

@@ -13,8 +13,11 @@ constexpr const char* kDescription =
     "Says what running a model takes, from its headers alone: nothing is loaded.\n";
 
 constexpr const char* kNotes =
-    "The figures are those that the loader plans with. Without --hit-rate, what a token reads is\n"
-    "guessed as if every expert were used equally often; real texts prefer some, and read less.\n"
+    "The figures are those that the loader plans with. Without --hit-rate or --trace, what a "
+    "token\n"
+    "reads is guessed as if every expert were used equally often; real texts prefer some, and "
+    "read\n"
+    "less.\n"
     "\n"
     "Example:\n"
     "  stream-plan --model ./Qwen3-235B-A22B --memory-gb 32 --hit-rate 0.6 --disk-mb-s 3000\n"
@@ -23,7 +26,7 @@ constexpr const char* kNotes =
     "fit, 3 no plan: wrong usage, or a model that cannot be read.\n";
 
 // What concerns running alone.
-constexpr const char* kNotPlanned[] = {"--io-backend", "--io-depth", "--policy",       "--pin-file",
+constexpr const char* kNotPlanned[] = {"--io-backend", "--io-depth", "--pin-file",
                                        "--no-hotlist", "--trace",    "--trace-prefill"};
 
 void add_machine(CLI::App& app, PlanOptions& options) {
@@ -40,6 +43,12 @@ void add_machine(CLI::App& app, PlanOptions& options) {
       ->group(group);
   add_number(app, "--hit-rate", options.hit_rate, Range<double>{0, 1},
              "Share of experts found in memory, as stream-generate reports it")
+      ->group(group);
+  app.add_option(
+         "--trace", options.trace,
+         "Replay what stream-calibrate or stream-generate --trace recorded, for the hit rate")
+      ->type_name("FILE")
+      ->excludes("--hit-rate")
       ->group(group);
 }
 

@@ -15,7 +15,9 @@ struct PlanOptions {
   std::string model;  // directory
   ModelOptions model_options;
   std::optional<uint64_t> memory_bytes;  // of a machine to pretend
-  std::optional<double> hit_rate;        // 0...1
+  // At most one of the two is given.
+  std::optional<double> hit_rate;  // 0...1
+  std::string trace;               // a file to replay; empty: none
   std::optional<double> disk_mb_per_second;
   bool json = false;
 };

@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <utility>
 
+#include "io/error.h"
+#include "stream/cache_replay.h"
 #include "tools/run_report.h"
 
 namespace sluice {
@@ -38,11 +40,34 @@ double uniform_hit_rate(const MemoryPlan& plan) {
   return static_cast<double>(plan.cache_bytes) / static_cast<double>(plan.all_slots_bytes);
 }
 
-ReadEstimate estimate_reads(const PlanOptions& options, const ExpertFigures& experts,
-                            const MemoryPlan& plan) {
+// What the engine's own cache would find of a recorded run. Nothing where it could not run at all.
+void replay_trace(const PlanOptions& options, const ExpertSource& source, const MemoryPlan& plan,
+                  ReadEstimate& estimate) {
+  estimate.source = "trace";
+  const Trace trace = read_trace(options.trace);
+  const DemandSequence demands = demand_sequence(trace, grid_of(source));
+  if (demands.demands.empty()) {
+    throw Error(options.trace, ": the trace is empty; record one with --trace");
+  }
+  estimate.trace_tokens = demands.records() / source.layers();
+  const auto slots = static_cast<uint32_t>(plan.cache_bytes / source.slot_bytes());
+  if (slots < demands.longest) return;
+  const auto all = static_cast<double>(demands.demands.size());
+  const CacheStatistics found =
+      replay(demands, {.slots = slots, .policy = options.model_options.cache_policy, .pins = {}});
+  estimate.hit_rate = static_cast<double>(found.hits) / all;
+  estimate.optimal_hit_rate = static_cast<double>(optimal_hits(demands, slots)) / all;
+}
+
+ReadEstimate estimate_reads(const PlanOptions& options, const ExpertSource& source,
+                            const ExpertFigures& experts, const MemoryPlan& plan) {
   ReadEstimate estimate;
-  estimate.hit_rate = options.hit_rate.value_or(uniform_hit_rate(plan));
-  estimate.source = options.hit_rate ? "given" : "uniform routing";
+  if (!options.trace.empty()) {
+    replay_trace(options, source, plan, estimate);
+  } else {
+    estimate.hit_rate = options.hit_rate.value_or(uniform_hit_rate(plan));
+    estimate.source = options.hit_rate ? "given" : "uniform routing";
+  }
   const double demanded = static_cast<double>(experts.per_token) * experts.layers *
                           static_cast<double>(experts.read_bytes);
   estimate.bytes_per_token = (1 - estimate.hit_rate) * demanded;
@@ -102,7 +127,10 @@ void add_expert_lines(const PlanReport& report, std::vector<Line>& lines) {
 std::string reads_text(const ReadEstimate& reads) {
   std::string text = bytes_text(static_cast<uint64_t>(reads.bytes_per_token)) +
                      " a token at a hit rate of " + percent_text(reads.hit_rate) + " (" +
-                     reads.source + ")";
+                     reads.source;
+  if (reads.trace_tokens > 0) text += " of " + std::to_string(reads.trace_tokens) + " tokens";
+  if (reads.optimal_hit_rate) text += "; at best " + percent_text(*reads.optimal_hit_rate);
+  text += ")";
   if (reads.tokens_per_second) {
     const double rate = *reads.tokens_per_second;
     text += ": the disk allows " + number_text(rate, rate < 10 ? 2 : 0) + " tok/s";
@@ -168,7 +196,7 @@ PlanReport make_plan_report(const PlanOptions& options) {
   report.pretended = options.memory_bytes.has_value();
   if (experts) {
     report.experts = expert_figures(*experts, config.experts_per_token);
-    report.reads = estimate_reads(options, *report.experts, report.plan);
+    report.reads = estimate_reads(options, *experts, *report.experts, report.plan);
   }
   judge(measure.inputs, report);
   return report;

@@ -33,7 +33,9 @@ struct ExpertFigures {
 // What one token reads.
 struct ReadEstimate {
   double hit_rate = 0;
-  const char* source = "";  // "given", "uniform routing"
+  const char* source = "";                 // "given", "trace", "uniform routing"
+  uint64_t trace_tokens = 0;               // replayed
+  std::optional<double> optimal_hit_rate;  // of a trace: no policy gets more
   double bytes_per_token = 0;
   std::optional<double> tokens_per_second;  // that the disk allows
 };

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # stream-plan as a user meets it: its verdicts are its exit statuses.
 #
-#   plan_cli_test.sh PROGRAM MODEL-DIRECTORY DENSE-MODEL-DIRECTORY
+#   plan_cli_test.sh PROGRAM MODEL-DIRECTORY DENSE-MODEL-DIRECTORY STREAM-GENERATE
 set -euo pipefail
 program=$1
 model=$2
 dense=$3
+generate=$4
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failures=0
@@ -65,6 +66,27 @@ CHECK
   expect 0 '"experts": null' --model "$dense" --memory-gb 8 --json
 }
 
+# A replayed trace gives the hits of the run that recorded it.
+replayed() {
+  "$generate" --model "$model" --prompt-ids 5 --print-ids --max-tokens 30 --ignore-eos --temp 0 \
+    --cache-budget-gb 0.006 --trace "$work/trace" --stats-json "$work/stats.json" \
+    > /dev/null 2> "$work/err"
+  expect 0 '^reads: .* at a hit rate of .* \(trace of 29 tokens; at best [0-9.]+ %\)' \
+    --model "$model" --memory-gb 8 --cache-budget-gb 0.006 --trace "$work/trace"
+  expect 0 '"optimal_hit_rate": 0\.' --model "$model" --memory-gb 8 --cache-budget-gb 0.006 \
+    --trace "$work/trace" --json
+  python3 - "$work/out" "$work/stats.json" << 'CHECK' || fail "hits unlike those of the run"
+import json, sys
+plan, run = (json.load(open(path)) for path in sys.argv[1:])
+# The prompt's one token was in the cache of the run and is not in the trace.
+assert abs(plan["reads"]["hit_rate"] - run["hit_rate"]) < 0.05, (plan["reads"], run["hit_rate"])
+assert plan["reads"]["hit_rate"] <= plan["reads"]["optimal_hit_rate"] < 1
+CHECK
+  : > "$work/empty"
+  expect 3 'empty' --model "$model" --trace "$work/empty"
+  expect 3 'excludes' --model "$model" --trace "$work/trace" --hit-rate 0.5
+}
+
 no_plan() {
   expect 3 'model is required' --memory-gb 1
   expect 3 'expected a number' --model "$model" --hit-rate 2
@@ -77,6 +99,7 @@ no_plan() {
 
 verdicts
 figures
+replayed
 no_plan
 
 [ "$failures" -eq 0 ] || { echo "$failures failures"; exit 1; }

@@ -20,7 +20,7 @@ add_test(NAME tools.evaluate_cli
 add_test(NAME tools.plan_cli
   COMMAND ${PROJECT_SOURCE_DIR}/tests/tools/plan_cli_test.sh $<TARGET_FILE:stream-plan>
           ${PROJECT_SOURCE_DIR}/tools/demo/sluice-demo-tq3
-          ${PROJECT_SOURCE_DIR}/tests/data/goldens/qwen3)
+          ${PROJECT_SOURCE_DIR}/tests/data/goldens/qwen3 $<TARGET_FILE:stream-generate>)
 set_tests_properties(tools.evaluate_cli tools.plan_cli PROPERTIES LABELS tools TIMEOUT 300)
 
 # Whole runs of the program.
