@@ -73,7 +73,7 @@ itself() {
     --reference-compute int16 "${few[@]}" --cache-budget-gb 0.001 --json "$work/itself.json"
   out_has '^model +compute +file +windows +perplexity'
   out_has '^same +int16 +text +3 .* reference$'
-  out_has '^a +int16 +text +3 .* 0\.000000 +0\.00000 +100\.00 %$'
+  out_has '^a +int16 +text +3 .* \+0\.00 % +0\.00 +0\.000000 +0\.00000 +100\.00 %$'
   [ "$(field "$work/itself.json" 1 perplexity)" = "$(field "$work/itself.json" 2 perplexity)" ] ||
     fail "two perplexities of one model"
   [ "$(field "$work/itself.json" 2 scored_tokens)" = 93 ] || fail "not 93 scored tokens"
@@ -101,6 +101,13 @@ settings() {
   expect 0 '' --model m="$model" --reference m="$model" "${few[@]}" --json "$work/kl.json"
   out_has '^worst token of m int16: ".*" at token [0-9]+ of text, KL '
   grep -q '"percentile_99": ' "$work/kl.json" || fail "no percentile in the JSON"
+  # The ratio is that of the two perplexities, and known better than either.
+  awk -v a="$(field "$work/kl.json" 1 perplexity)" -v b="$(field "$work/kl.json" 2 perplexity)" \
+    -v e="$(field "$work/kl.json" 2 perplexity_error)" \
+    -v r="$(sed -nE 's/.*"perplexity_ratio": ([0-9.]+),/\1/p' "$work/kl.json")" \
+    -v re="$(sed -nE 's/.*"perplexity_ratio_error": ([0-9.]+),/\1/p' "$work/kl.json")" \
+    'BEGIN { d = b / a - r; exit !(r > 0 && d * d < 1e-18 && re > 0 && re < e / b) }' ||
+    fail "the ratio of the perplexities"
   expect 0 '' --model m="$model" "${few[@]}" --stride 16 --json "$work/stride.json"
   [ "$(field "$work/stride.json" 1 scored_tokens)" = 48 ] || fail "not three windows of 16 tokens"
 }
