@@ -21,3 +21,8 @@ sluice_test(model source_matrix sluice::model sluice_reference)
 foreach(unit convert convert_f8 convert_report convert_safety)
   sluice_test(model ${unit} sluice::model sluice_reference nlohmann_json::nlohmann_json)
 endforeach()
+sluice_test(model measure sluice::model)
+sluice_test(model perplexity sluice::model sluice_reference)
+sluice_test(model calibration sluice::model sluice_reference)
+target_compile_definitions(model_calibration_test PRIVATE
+  SLUICE_DEMO_MODEL="${PROJECT_SOURCE_DIR}/tools/demo/sluice-demo-tq3")
