@@ -26,6 +26,7 @@ Moe::Moe(Trunk& trunk, const std::string& prefix, const ModelConfig& config,
       top_k_(config.experts_per_token),
       normalize_(config.normalize_top_k),
       source_layer_(source_layer),
+      model_layer_(source.model_layer(source_layer)),
       router_(trunk, prefix + ".gate", {.rows = config.experts, .cols = config.hidden}, false,
               false) {
   const std::span<const ProjectionFormat> formats = source.projections(source_layer);
@@ -49,6 +50,7 @@ Moe::Moe(Trunk& trunk, const std::string& prefix, const ModelConfig& config,
 
 void Moe::forward(const float* x, Run& run, float* y) const {
   route(x, run);
+  if (run.routing != nullptr) report_routing(run);
   group_pairs(run);
   prepare_inputs(x, run);
 
@@ -120,6 +122,13 @@ void Moe::route(const float* x, Run& run) const {
       for (uint32_t j = 0; j < top_k_; ++j) weights[j] /= sum;
     }
   });
+}
+
+void Moe::report_routing(const Run& run) const {
+  for (uint32_t t = 0; t < run.tokens; ++t) {
+    run.routing->routed(model_layer_,
+                        {run.activations->chosen + uint64_t{t} * top_k_, size_t{top_k_}});
+  }
 }
 
 // Sorts the (token, rank) pairs by expert: pairs[first_pair[e] .. first_pair[e + 1]), tokens

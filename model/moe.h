@@ -48,6 +48,7 @@ class Moe {
   };
 
   void route(const float* x, Run& run) const;
+  void report_routing(const Run& run) const;
   void group_pairs(Run& run) const;
   void prepare_inputs(const float* x, Run& run) const;
   void compute(std::span<Ready> ready, const float* x, Run& run) const;
@@ -61,6 +62,7 @@ class Moe {
   uint32_t top_k_;
   bool normalize_;
   uint32_t source_layer_;
+  uint32_t model_layer_;
   Linear router_;
   std::array<kernels::Matrix, 3> stored_;  // formats and shapes; the bytes differ per expert
   std::array<std::unique_ptr<const TurboQuantTables>, 3> tables_;
