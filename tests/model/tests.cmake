@@ -19,3 +19,4 @@ sluice_test(model model_directory_writer sluice::model nlohmann_json::nlohmann_j
 sluice_test(model calibration sluice::model sluice_reference)
 target_compile_definitions(model_calibration_test PRIVATE
   SLUICE_DEMO_MODEL="${PROJECT_SOURCE_DIR}/tools/demo/sluice-demo-tq3")
+sluice_test(model repack sluice::model sluice_reference)
