@@ -1,6 +1,7 @@
 #include "model/moe.h"
 
 #include <algorithm>
+#include <compare>
 #include <cstring>
 
 #include "io/check.h"
@@ -100,26 +101,34 @@ void Moe::forward(const float* x, Run& run, float* y) const {
   sum_experts(run, y);
 }
 
-// Chooses each token's experts and their weights, in router order.
+// Chooses each token's experts and their weights, in router order. What comes out does not depend
+// on how the experts are numbered (a repacked model numbers them anew): the softmax sums its terms
+// in the order of the scores.
 void Moe::route(const float* x, Run& run) const {
   Activations& a = *run.activations;
   const LinearCall call[] = {{&router_, a.router, experts_}};
   apply_linears(run.compute, call, x, hidden_, run.tokens, a.inputs);
   run.compute.workers->run(run.tokens, [&](uint32_t t, uint32_t) {
-    float* p = a.router + uint64_t{t} * experts_;
-    run.compute.kernels->softmax(p, experts_);
+    float* scores = a.router + uint64_t{t} * experts_;
     uint32_t* chosen = a.chosen + uint64_t{t} * top_k_;
-    float* weights = a.chosen_weights + uint64_t{t} * top_k_;
-    float sum = 0;
     for (uint32_t j = 0; j < top_k_; ++j) {
       uint32_t best = experts_;
       for (uint32_t e = 0; e < experts_; ++e) {
         const bool taken = std::find(chosen, chosen + j, e) != chosen + j;
-        if (!taken && (best == experts_ || p[e] > p[best])) best = e;
+        if (!taken && (best == experts_ || scores[e] > scores[best])) best = e;
       }
       chosen[j] = best;
-      weights[j] = p[best];
-      sum += p[best];
+    }
+    // From here on the j-th score is that of the j-th expert chosen. A total order, as NaNs must
+    // not lead the sort astray.
+    std::sort(scores, scores + experts_,
+              [](float left, float right) { return std::strong_order(left, right) > 0; });
+    run.compute.kernels->softmax(scores, experts_);
+    float* weights = a.chosen_weights + uint64_t{t} * top_k_;
+    float sum = 0;
+    for (uint32_t j = 0; j < top_k_; ++j) {
+      weights[j] = scores[j];
+      sum += weights[j];
     }
     if (normalize_) {
       for (uint32_t j = 0; j < top_k_; ++j) weights[j] /= sum;

@@ -41,6 +41,7 @@ std::vector<ExpertNames> Qwen3::expert_names(const ModelConfig& config) {
                      .experts = config.experts,
                      .per_expert_prefix = mlp + ".experts",
                      .stacked_prefixes = {mlp + ".switch_mlp", mlp + ".experts"},
+                     .router = mlp + ".gate",
                      .projections = {{"gate_proj", width, config.hidden},
                                      {"up_proj", width, config.hidden},
                                      {"down_proj", config.hidden, width}}});

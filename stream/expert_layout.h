@@ -34,6 +34,8 @@ struct ExpertNames {
   uint32_t experts = 0;
   std::string per_expert_prefix;              // "model.layers.3.mlp.experts"
   std::vector<std::string> stacked_prefixes;  // "model.layers.3.mlp.switch_mlp", ...
+  // "model.layers.3.mlp.gate": what lies under it has a row per expert, and moves with them.
+  std::string router;
   struct Projection {
     std::string name;  // "gate_proj"
     uint32_t rows = 0;

@@ -26,3 +26,7 @@ sluice_test(model perplexity sluice::model sluice_reference)
 sluice_test(model calibration sluice::model sluice_reference)
 target_compile_definitions(model_calibration_test PRIVATE
   SLUICE_DEMO_MODEL="${PROJECT_SOURCE_DIR}/tools/demo/sluice-demo-tq3")
+sluice_test(model calibration sluice::model sluice_reference)
+target_compile_definitions(model_calibration_test PRIVATE
+  SLUICE_DEMO_MODEL="${PROJECT_SOURCE_DIR}/tools/demo/sluice-demo-tq3")
+sluice_test(model repack sluice::model sluice_reference)

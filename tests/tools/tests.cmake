@@ -22,6 +22,10 @@ add_test(NAME tools.plan_cli
           ${PROJECT_SOURCE_DIR}/tools/demo/sluice-demo-tq3
           ${PROJECT_SOURCE_DIR}/tests/data/goldens/qwen3 $<TARGET_FILE:stream-generate>)
 set_tests_properties(tools.evaluate_cli tools.plan_cli PROPERTIES LABELS tools TIMEOUT 300)
+add_test(NAME tools.repack_cli
+  COMMAND ${PROJECT_SOURCE_DIR}/tests/tools/repack_cli_test.sh $<TARGET_FILE:stream-repack>
+          $<TARGET_FILE:stream-generate> ${PROJECT_SOURCE_DIR}/tools/demo/sluice-demo-tq3)
+set_tests_properties(tools.cli tools.repack_cli PROPERTIES LABELS tools TIMEOUT 300)
 
 # Whole runs of the program.
 foreach(unit identity memory)
