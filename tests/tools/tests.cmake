@@ -5,12 +5,18 @@ sluice_test(tools progress_bar sluice::tools)
 sluice_test(tools output sluice::tools)
 sluice_test(tools run_report sluice::tools)
 sluice_test(tools logits_dump sluice::tools)
+sluice_test(tools budget_sweep sluice::tools)
+sluice_test(tools calibrate_options sluice::tools)
 
 # The program as a user meets it: exit statuses, messages, what goes where.
 add_test(NAME tools.cli
   COMMAND ${PROJECT_SOURCE_DIR}/tests/tools/cli_test.sh $<TARGET_FILE:stream-generate>
           ${PROJECT_SOURCE_DIR}/tools/demo/sluice-demo-tq3)
 set_tests_properties(tools.cli PROPERTIES LABELS tools TIMEOUT 300)
+add_test(NAME tools.calibrate
+  COMMAND ${PROJECT_SOURCE_DIR}/tests/tools/calibrate_test.sh $<TARGET_FILE:stream-calibrate>
+          $<TARGET_FILE:stream-generate> ${PROJECT_SOURCE_DIR}/tools/demo/sluice-demo-tq3)
+set_tests_properties(tools.calibrate PROPERTIES LABELS tools TIMEOUT 300)
 
 # Whole runs of the program.
 foreach(unit identity memory)
