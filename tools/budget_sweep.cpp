@@ -107,7 +107,10 @@ BudgetSweep sweep_budgets(const TraceSet& traces, const SweepOptions& options) {
       return replay(traces.sequence, {.slots = n, .policy = policy, .pins = options.pins}).hits;
     });
   }
-  add_curve("optimal", [&](uint32_t n) { return optimal_hits(traces.sequence, n); });
+  add_curve("optimal", [&](uint32_t n) {
+    const std::span<const ExpertKey> pins(options.pins);
+    return optimal_hits(traces.sequence, n, pins.first(std::min<size_t>(n, pins.size())));
+  });
   sweep.knee_slots = find_knee(sweep.curves.front().points);
   sweep.recommended_slots = least_with_enough(sweep.curves.front().points);
   return sweep;
