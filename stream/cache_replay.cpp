@@ -25,15 +25,18 @@ void preload(ExpertCache& cache, std::span<const ExpertKey> pins) {
   cache.reset_statistics();
 }
 
-// Which record next wants what each demand wants: [demands].
-std::vector<uint64_t> next_uses(const DemandSequence& sequence) {
-  std::vector<uint64_t> next(sequence.demands.size());
-  std::vector<uint64_t> soonest(uint64_t{sequence.layers} * sequence.experts, kNever);
+// Which record next wants an expert: of every demand [demands], and at the start [keys].
+struct NextUses {
+  std::vector<uint64_t> after;
+  std::vector<uint64_t> first;
+};
+
+NextUses find_next_uses(const DemandSequence& sequence) {
+  NextUses next{.after = std::vector<uint64_t>(sequence.demands.size()),
+                .first = std::vector<uint64_t>(sequence.keys(), kNever)};
   for (size_t record = sequence.records(); record-- > 0;) {
     for (uint64_t i = sequence.first[record]; i < sequence.first[record + 1]; ++i) {
-      const ExpertKey key = sequence.demands[i];
-      uint64_t& use = soonest[uint64_t{key.layer} * sequence.experts + key.expert];
-      next[i] = std::exchange(use, record);
+      next.after[i] = std::exchange(next.first[sequence.index(sequence.demands[i])], record);
     }
   }
   return next;
@@ -101,37 +104,35 @@ CacheStatistics replay(const DemandSequence& sequence, const ReplayOptions& opti
   return cache.statistics();
 }
 
-uint64_t optimal_hits(const DemandSequence& sequence, uint32_t slots) {
-  SLUICE_CHECK(slots >= sequence.longest);
-  const std::vector<uint64_t> next = next_uses(sequence);
-  const auto index = [&](ExpertKey key) {
-    return uint64_t{key.layer} * sequence.experts + key.expert;
-  };
-  // [keys]: which record next wants it, of those in memory; 0 if it is not.
-  constexpr uint64_t kAbsent = 0;
-  std::vector<uint64_t> wanted(uint64_t{sequence.layers} * sequence.experts, kAbsent);
-  // Farthest first. An entry is stale unless wanted[key] says the same.
+uint64_t optimal_hits(const DemandSequence& sequence, uint32_t slots,
+                      std::span<const ExpertKey> preloaded) {
+  SLUICE_CHECK(preloaded.size() <= slots);
+  const NextUses next = find_next_uses(sequence);
+  constexpr uint64_t kAbsent = std::numeric_limits<uint64_t>::max() - 1;
+  // [keys]: the record that next wants it, of what is in memory.
+  std::vector<uint64_t> wanted(sequence.keys(), kAbsent);
+  // The farthest on top. An entry is stale unless wanted[key] says the same.
   std::priority_queue<std::pair<uint64_t, uint64_t>> farthest;
   uint64_t resident = 0, hits = 0;
+  const auto keep = [&](uint64_t key, uint64_t record) {
+    resident += wanted[key] == kAbsent;
+    wanted[key] = record;
+    farthest.push({record, key});
+  };
+  for (const ExpertKey key : preloaded) {
+    keep(sequence.index(key), next.first[sequence.index(key)]);
+  }
   for (size_t record = 0; record < sequence.records(); ++record) {
-    uint64_t misses = 0;
-    for (const ExpertKey key : sequence.record(record)) {
-      if (wanted[index(key)] != kAbsent) {
-        ++hits;
-      } else {
-        ++misses;
-      }
-    }
-    // What this record wants is wanted at `record`, sooner than all else: it is never on top.
-    for (resident += misses; resident > slots; --resident) {
-      while (farthest.top().first != wanted[farthest.top().second]) farthest.pop();
-      SLUICE_CHECK(farthest.top().first > record);
-      wanted[farthest.top().second] = kAbsent;
-      farthest.pop();
-    }
     for (uint64_t i = sequence.first[record]; i < sequence.first[record + 1]; ++i) {
-      wanted[index(sequence.demands[i])] = next[i];
-      farthest.push({next[i], index(sequence.demands[i])});
+      const uint64_t key = sequence.index(sequence.demands[i]);
+      hits += wanted[key] != kAbsent;
+      keep(key, next.after[i]);
+    }
+    for (; resident > slots; farthest.pop()) {
+      const auto [when, key] = farthest.top();
+      if (wanted[key] != when) continue;
+      wanted[key] = kAbsent;
+      --resident;
     }
   }
   return hits;

@@ -26,6 +26,8 @@ struct DemandSequence {
   std::vector<uint64_t> first = {0};    // [records + 1]: where each begins
 
   size_t records() const { return first.size() - 1; }
+  uint64_t keys() const { return uint64_t{layers} * experts; }
+  uint64_t index(ExpertKey key) const { return uint64_t{key.layer} * experts + key.expert; }
   std::span<const ExpertKey> record(size_t i) const {
     return std::span(demands).subspan(first[i], first[i + 1] - first[i]);
   }
@@ -42,9 +44,12 @@ struct ReplayOptions {
 // bytes_* count 1 per expert.
 CacheStatistics replay(const DemandSequence& sequence, const ReplayOptions& options);
 
-// The hits of Belady's policy, which knows the future: it evicts what is wanted again last, and,
-// like the engine, nothing that the record at hand needs. No policy gets more with that many slots.
-// Requires: slots ≥ the longest record.
-uint64_t optimal_hits(const DemandSequence& sequence, uint32_t slots);
+// The hits of Belady's policy, which knows the future: it finds what it has of a record, and after
+// the record keeps, of that and of what it had before, what is wanted again soonest. It may pass
+// experts through without keeping them even for the length of their record, as the engine does
+// where pins leave fewer slots than a record needs: so no policy, with or without pins, gets more.
+// preloaded: what is in the cache at first, at most `slots`; distinct.
+uint64_t optimal_hits(const DemandSequence& sequence, uint32_t slots,
+                      std::span<const ExpertKey> preloaded = {});
 
 }  // namespace sluice

@@ -8,15 +8,11 @@ namespace {
 
 constexpr size_t kChainMemory = 3;
 
-uint64_t index_of(const DemandSequence& sequence, ExpertKey key) {
-  return uint64_t{key.layer} * sequence.experts + key.expert;
-}
-
 }  // namespace
 
 std::vector<uint64_t> count_uses(const DemandSequence& sequence) {
-  std::vector<uint64_t> uses(uint64_t{sequence.layers} * sequence.experts);
-  for (const ExpertKey key : sequence.demands) ++uses[index_of(sequence, key)];
+  std::vector<uint64_t> uses(sequence.keys());
+  for (const ExpertKey key : sequence.demands) ++uses[sequence.index(key)];
   return uses;
 }
 
@@ -108,7 +104,7 @@ std::vector<WorkingSet> working_sets(const DemandSequence& sequence) {
   const uint64_t tokens = starts.size() - 1;
   std::vector<WorkingSet> sets;
   // [keys]: the last window that saw the expert, counted from 1 over all sizes.
-  std::vector<uint64_t> seen(uint64_t{sequence.layers} * sequence.experts);
+  std::vector<uint64_t> seen(sequence.keys());
   uint64_t window = 0;
   for (uint64_t size = 1; size == 1 || size <= tokens / 4; size *= 2) {
     uint64_t distinct = 0, windows = 0;
@@ -117,7 +113,7 @@ std::vector<WorkingSet> working_sets(const DemandSequence& sequence) {
       const uint64_t begin = sequence.first[starts[token]];
       const uint64_t end = sequence.first[starts[token + size]];
       for (uint64_t i = begin; i < end; ++i) {
-        uint64_t& last = seen[index_of(sequence, sequence.demands[i])];
+        uint64_t& last = seen[sequence.index(sequence.demands[i])];
         distinct += last != window;
         last = window;
       }

@@ -79,9 +79,10 @@ uint64_t read_per_token(const TraceSet& traces, const BudgetSweep& sweep, const 
   return static_cast<uint64_t>(missed * static_cast<double>(traces.facts.expert_bytes));
 }
 
+// An argument for --cache-budget-gb that is at least so many bytes: rounded up to 100 kB.
 std::string budget_gb(uint64_t bytes) {
   char text[32];
-  std::snprintf(text, sizeof text, "%.3g", static_cast<double>(bytes) / 1e9);
+  std::snprintf(text, sizeof text, "%.4f", std::ceil(static_cast<double>(bytes) / 1e5) / 1e4);
   return text;
 }
 
@@ -106,7 +107,10 @@ BudgetSweep sweep_budgets(const TraceSet& traces, const SweepOptions& options) {
       return replay(traces.sequence, {.slots = n, .policy = policy, .pins = options.pins}).hits;
     });
   }
-  add_curve("optimal", [&](uint32_t n) { return optimal_hits(traces.sequence, n); });
+  add_curve("optimal", [&](uint32_t n) {
+    const std::span<const ExpertKey> pins(options.pins);
+    return optimal_hits(traces.sequence, n, pins.first(std::min<size_t>(n, pins.size())));
+  });
   sweep.knee_slots = find_knee(sweep.curves.front().points);
   sweep.recommended_slots = least_with_enough(sweep.curves.front().points);
   return sweep;

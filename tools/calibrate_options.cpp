@@ -43,7 +43,7 @@ void add_collect(CLI::App& app, CalibrateOptions& options) {
   const std::string group = "Model and prompts";
   add_model_option(app, options, group);
   app.add_option("--prompts", options.prompts,
-                 "A prompt a line, or JSON with \"prompt\" (default: 20 of all kinds)")
+                 "A prompt a line, or JSON lines (default: 20 of all kinds)")
       ->type_name("FILE")
       ->group(group);
   add_number(app, "--tokens", options.tokens, Range<uint32_t>{1, 1'000'000},

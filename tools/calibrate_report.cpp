@@ -26,9 +26,12 @@ p { max-width: 75ch; } .note { color: #5a646e; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: .15em .9em; border-bottom: 1px solid #e3e7ea; }
 th { font-weight: 600; } tr.chosen td { background: #fff4d6; }
-.facts td:first-child, .facts th { text-align: left; } .facts td { border: 0; padding: .1em .9em .1em 0; }
-svg { width: 100%; height: auto; display: block; } svg text { font: 12px system-ui, sans-serif; fill: #3b444c; }
-svg .axis { fill: #5a646e; } svg .grid { stroke: #e3e7ea; } svg .mark { stroke: #b8860b; stroke-dasharray: 4 3; }
+.facts td { text-align: left; }
+.facts td { border: 0; padding: .1em .9em .1em 0; }
+svg { width: 100%; height: auto; display: block; }
+svg text { font: 12px system-ui, sans-serif; fill: #3b444c; }
+svg .axis { fill: #5a646e; } svg .grid { stroke: #e3e7ea; }
+svg .mark { stroke: #b8860b; stroke-dasharray: 4 3; }
 svg .line { fill: none; stroke-width: 2.2; } svg .name { font-weight: 600; }
 .line.series-0 { stroke: #0b559f; } .dot.series-0, svg .name.series-0 { fill: #0b559f; }
 .line.series-1 { stroke: #c2410c; } .dot.series-1, svg .name.series-1 { fill: #c2410c; }

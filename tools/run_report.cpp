@@ -52,6 +52,17 @@ std::string experts_text(const StreamStatistics& stream, uint64_t tokens) {
   return text + ", waited " + number_text(static_cast<double>(stream.wait_us) * 1e-6, 2) + " s\n";
 }
 
+// What pins took and brought.
+std::string pins_text(const PinReport& pins, const CacheStatistics& decode) {
+  if (pins.file.empty()) return {};
+  std::string text = "pins: " + std::to_string(pins.pinned) + " of " + std::to_string(pins.listed) +
+                     " experts of " + pins.file + " kept, " + bytes_text(pins.bytes) +
+                     " of the budget";
+  const uint64_t demands = decode.hits + decode.in_flight_hits + decode.misses;
+  if (demands > 0) text += "; " + percent_text(decode.pinned_hits, demands) + " of uses found them";
+  return text + "\n";
+}
+
 std::string stop_text(const RunReport& report) {
   switch (report.stop_reason) {
     case StopReason::max_tokens:
@@ -144,6 +155,7 @@ std::string summary_text(const RunReport& report) {
   text += "decode: " + std::to_string(report.generated_tokens) + " tokens in " +
           number_text(report.decode.seconds, 2) + " s" + speed_text(report.decode) + "\n";
   if (report.setting.has_experts) text += experts_text(report.decode.stream, report.decode.tokens);
+  text += pins_text(report.pins, report.decode.stream.cache);
   text += "memory: peak " + bytes_text(report.peak_resident_bytes) + " resident, planned " +
           bytes_text(report.setting.plan.total_bytes()) + "\n";
   return text + "stopped: " + stop_text(report) + "; seed " + std::to_string(report.setting.seed) +

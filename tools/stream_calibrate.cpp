@@ -45,7 +45,7 @@ void write_pins(const CalibrateOptions& options, const TraceSet& traces) {
   uint64_t uses_of_pins = 0;
   for (const ExpertKey key : hottest) {
     pins.push_back({.layer = traces.facts.grid.layers[key.layer], .expert = key.expert});
-    uses_of_pins += uses[uint64_t{key.layer} * traces.facts.grid.experts + key.expert];
+    uses_of_pins += uses[traces.sequence.index(key)];
   }
   write_text_file(options.pin_out, pins_text(pins));
   std::printf("%s: %zu experts, %s, %.1f %% of all uses in the traces\n", options.pin_out.c_str(),

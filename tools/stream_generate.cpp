@@ -203,6 +203,7 @@ int run(const GenerateOptions& options) {
   RunReport report;
   const uint64_t seed = options.seed.value_or(clock_seed());
   Model model = load_model(options, config, prompt.size(), seed, report);
+  report.pins = model.pins();
 
   catch_interrupts();
   Output standard_output(STDOUT_FILENO);

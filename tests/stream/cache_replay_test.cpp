@@ -18,7 +18,7 @@ DemandSequence sequence_of(const std::vector<std::vector<uint32_t>>& records, ui
   return demand_sequence(trace, {.layers = {0}, .experts = experts});
 }
 
-// Tokens that pass two layers; some experts are wanted more often than others.
+// Tokens that pass two layers; some experts are wanted more often than candidates.
 DemandSequence random_sequence(uint32_t seed, uint32_t experts, uint32_t tokens, uint32_t k) {
   std::mt19937 random(seed);
   Trace trace;
@@ -42,16 +42,16 @@ uint64_t best_hits(const DemandSequence& sequence, uint32_t slots) {
   for (size_t i = 0; i < sequence.records(); ++i) {
     std::map<Contents, uint64_t> next;
     for (const auto& [contents, hits] : reached) {
-      Contents record, others;
+      Contents record, candidates;
       uint64_t found = 0;
       for (const ExpertKey key : sequence.record(i)) {
         record.insert(key.expert);
         found += contents.contains(key.expert);
       }
-      std::ranges::set_difference(contents, record, std::inserter(others, others.end()));
-      const std::vector<uint32_t> list(others.begin(), others.end());
+      std::ranges::set_union(contents, record, std::inserter(candidates, candidates.end()));
+      const std::vector<uint32_t> list(candidates.begin(), candidates.end());
       for (uint32_t kept = 0; kept < 1u << list.size(); ++kept) {
-        Contents after = record;
+        Contents after;
         for (uint32_t j = 0; j < list.size(); ++j) {
           if ((kept >> j & 1u) != 0) after.insert(list[j]);
         }
@@ -113,7 +113,7 @@ TEST(OptimalHits, AreTheMostThatAnyEvictionsGive) {
       records.push_back(record);
     }
     const DemandSequence sequence = sequence_of(records, 6);
-    for (const uint32_t slots : {2u, 3u, 4u}) {
+    for (const uint32_t slots : {1u, 2u, 3u, 4u}) {
       EXPECT_EQ(optimal_hits(sequence, slots), best_hits(sequence, slots))
           << "seed " << seed << ", " << slots << " slots";
     }
@@ -128,6 +128,10 @@ TEST(OptimalHits, BoundEveryPolicy) {
       for (const std::string& policy : policy_names()) {
         EXPECT_LE(replay(sequence, {.slots = slots, .policy = policy}).hits, most)
             << policy << ", " << slots << " slots";
+        const std::vector<ExpertKey> pins = {{0, 0}, {1, 0}, {0, 1}};
+        EXPECT_LE(replay(sequence, {.slots = slots, .policy = policy, .pins = pins}).hits,
+                  optimal_hits(sequence, slots, pins))
+            << policy << " with pins, " << slots << " slots";
       }
     }
     // With a slot for each, only the first use of an expert misses, whatever the policy.
@@ -136,7 +140,7 @@ TEST(OptimalHits, BoundEveryPolicy) {
 }
 
 TEST(Lfru, FindsMoreThanLruWhereATokenFlushesTheCacheAndSomeExpertsLead) {
-  // Expert 0 takes part in every record of its layer; the others come by in turn.
+  // Expert 0 takes part in every record of its layer; the candidates come by in turn.
   Trace trace;
   for (uint32_t token = 0; token < 400; ++token) {
     for (const uint32_t layer : {3u, 7u}) {

@@ -79,7 +79,13 @@ TEST(GenerateOptions, AreAllRead) {
                                         "--prefill-chunk",
                                         "64",
                                         "--policy",
-                                        "lru",
+                                        "lfru",
+                                        "--pin-file",
+                                        "pin.json",
+                                        "--no-hotlist",
+                                        "--trace",
+                                        "trace.jsonl",
+                                        "--trace-prefill",
                                         "--ignore-eos",
                                         "--print-ids",
                                         "--dump-logits",
@@ -103,6 +109,11 @@ TEST(GenerateOptions, AreAllRead) {
   EXPECT_EQ(read.model_options.io_depth, 4u);
   EXPECT_EQ(read.model_options.compute, Compute::f32);
   EXPECT_EQ(read.model_options.prefill_chunk, 64u);
+  EXPECT_EQ(read.model_options.cache_policy, "lfru");
+  EXPECT_EQ(read.model_options.pin_file, "pin.json");
+  EXPECT_TRUE(read.model_options.no_hotlist);
+  EXPECT_EQ(read.model_options.trace_file, "trace.jsonl");
+  EXPECT_TRUE(read.model_options.trace_prefill);
   EXPECT_TRUE(read.ignore_eos);
   EXPECT_TRUE(read.print_ids);
   EXPECT_EQ(read.dump_logits, "l");
