@@ -46,8 +46,12 @@ Value element(const Value& subject, int64_t index, Heap& heap) {
   return Value::string(text.substr(0, utf8_length(text[0])));
 }
 
-bool is_slice_bound(const Value& value) {
-  return value.is(Kind::none) || value.is(Kind::undefined) || value.is_integral();
+// What Python slices by, an undefined bound among what it refuses.
+void check_bound(const Value& value) {
+  if (value.is(Kind::undefined)) throw_undefined(value);
+  if (!value.is(Kind::none) && !value.is_integral()) {
+    throw Error("the bounds of a slice are integers or None, not ", kind_name(value));
+  }
 }
 
 // Where each character of text begins, and the end.
@@ -200,12 +204,10 @@ Value item(const Value& subject, const Value& key, Heap& heap) {
 
 Value slice(const Value& subject, const SliceBounds& bounds, Heap& heap) {
   if (subject.is(Kind::undefined)) throw_undefined(subject);
-  if (!is_slice_bound(bounds.start) || !is_slice_bound(bounds.stop) ||
-      !is_slice_bound(bounds.step)) {
-    return Value();
-  }
-  if (subject.is(Kind::string)) return slice_string(subject.text(), bounds, heap);
-  if (!subject.is(Kind::list) || !subject.list().can_index()) return Value();
+  const bool is_list = subject.is(Kind::list) && subject.list().can_index();
+  if (!is_list && !subject.is(Kind::string)) return Value();
+  for (const Value& bound : {bounds.start, bounds.stop, bounds.step}) check_bound(bound);
+  if (!is_list) return slice_string(subject.text(), bounds, heap);
   const List& source = subject.list();
   const Progression taken = resolve(bounds, static_cast<int64_t>(source.items.size()));
   List& result = heap.list(source.flavor);

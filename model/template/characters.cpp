@@ -94,7 +94,19 @@ size_t character_count(std::string_view text) {
 
 char32_t first_character(std::string_view text) { return utf8_head(text).code_point; }
 
-std::string upper(std::string_view text) { return changed(text, to_upper); }
+std::string upper(std::string_view text) {
+  std::string result;
+  for_each_character(text, [&result](std::string_view character) {
+    const char32_t code_point = first_character(character);
+    // The only character of two in capitals that text in a Latin alphabet often has.
+    if (code_point == 0xDF) {
+      result += "SS";
+    } else {
+      utf8_append(to_upper(code_point), result);
+    }
+  });
+  return result;
+}
 std::string lower(std::string_view text) { return changed(text, to_lower); }
 
 std::string title(std::string_view text) {

@@ -26,7 +26,7 @@ void for_each_character(std::string_view text, Use use);
 //   Requires: text is not empty.
 char32_t first_character(std::string_view text);
 
-// One character each way: what has no single counterpart (a German sharp s) stays.
+// One character for each, but for the German sharp s, whose capitals are two.
 std::string upper(std::string_view text);
 std::string lower(std::string_view text);
 std::string title(std::string_view text);  // the first letter of each word upper, others lower

@@ -40,7 +40,7 @@ size_t first_difference(const std::vector<Value>& left, const std::vector<Value>
 }  // namespace
 
 void throw_undefined(const Value& value) {
-  if (value.undefined_name().empty()) throw Error("the value is undefined");
+  if (value.undefined_name().empty()) throw Error("an element that is not there is used");
   throw Error("'", excerpt(value.undefined_name()), "' is undefined");
 }
 

@@ -41,6 +41,13 @@ std::optional<Operator> find_operator(const Token& token, std::string_view symbo
   return std::nullopt;
 }
 
+std::optional<Value> constant_of(std::string_view name) {
+  if (name == "true" || name == "True") return Value::boolean(true);
+  if (name == "false" || name == "False") return Value::boolean(false);
+  if (name == "none" || name == "None") return Value::none();
+  return std::nullopt;
+}
+
 }  // namespace
 
 ExpressionParser::Level::Level(ExpressionParser& parser) : parser_(parser) {
@@ -250,9 +257,7 @@ const Expression* ExpressionParser::parse_primary() {
   if (token.kind == TokenKind::name) {
     next();
     const std::string_view name = token.text;
-    if (name == "true" || name == "True") return constant(Value::boolean(true));
-    if (name == "false" || name == "False") return constant(Value::boolean(false));
-    if (name == "none" || name == "None") return constant(Value::none());
+    if (const auto value = constant_of(name)) return constant(*value);
     return make({.kind = ExpressionKind::name, .line = token.line, .name = name});
   }
   if (token.kind == TokenKind::string) {
@@ -358,7 +363,11 @@ const Expression* ExpressionParser::parse_target(bool with_attributes) {
       expect_symbol(")");
     } else {
       const Expression* target = nullptr;
+      const Token& token = current();
       const std::string_view name = expect_name("a name to assign to");
+      if (constant_of(name)) {
+        throw Error("line ", token.line, ": \"", name, "\" cannot be assigned to");
+      }
       target = make({.kind = ExpressionKind::name, .line = line, .name = name});
       if (with_attributes && skip_symbol(".")) {
         const std::string_view attribute = expect_name("the name of an attribute");

@@ -133,7 +133,9 @@ class Writer {
         heap_.meter().bytes(value.text().size());
         return out_.add(quoted(value.text(), style_.ensure_ascii));
       case Kind::list:
-        if (value.list().can_index()) return add_list(value.list());
+        if (value.list().can_index() && value.list().flavor != List::Flavor::range) {
+          return add_list(value.list());
+        }
         break;
       case Kind::dict:
         return add_dict(value.dict());

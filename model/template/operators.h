@@ -37,7 +37,7 @@ std::optional<int64_t> length(const Value& value);
 // subject.name and subject[key]; undefined where there is none.
 Value attribute(const Value& subject, std::string_view name, Heap& heap);
 Value item(const Value& subject, const Value& key, Heap& heap);
-// subject[start:stop:step]; each bound an integer, or undefined or None where absent.
+// subject[start:stop:step]; each bound an integer, or None where absent.
 struct SliceBounds {
   Value start, stop, step;
 };

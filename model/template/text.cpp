@@ -57,7 +57,6 @@ void add_list(const List& list, Heap& heap, TextBuilder& out) {
   const Nesting nesting(heap.meter());
   switch (list.flavor) {
     case List::Flavor::list:
-    case List::Flavor::range:
       out.add("[");
       add_items(list.items, heap, out);
       out.add("]");
@@ -67,9 +66,10 @@ void add_list(const List& list, Heap& heap, TextBuilder& out) {
       add_items(list.items, heap, out);
       out.add(list.items.size() == 1 ? ",)" : ")");
       return;
+    case List::Flavor::range:
     case List::Flavor::view:
     case List::Flavor::generator:
-      // Python would print the name of a class and an address.
+      // Python prints what made it, or an address.
       throw Error(kind_name(Value::list(const_cast<List*>(&list))),
                   " has no text; turn it into a list first (|list)");
   }

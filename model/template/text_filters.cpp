@@ -208,17 +208,16 @@ Value indent(Runtime& runtime, const Value& subject, const Arguments& arguments)
   const bool blank_too = given.truth(2, false);
   TextBuilder out(runtime.heap);
   std::string_view rest = text_of(runtime, subject);
-  // A line break at the end is followed by no line.
   bool first = true;
   while (true) {
-    const size_t end = std::min(rest.find('\n'), rest.size());
+    const size_t end = std::min(rest.find_first_of("\r\n"), rest.size());
     const std::string_view line = rest.substr(0, end);
     if (!first) out.add("\n");
     if (first ? given.truth(1, false) : (blank_too || !line.empty())) out.add(margin);
     out.add(line);
     first = false;
     if (end == rest.size()) break;
-    rest.remove_prefix(end + 1);
+    rest.remove_prefix(end + (rest.substr(end).starts_with("\r\n") ? 2 : 1));
   }
   return out.finish();
 }
