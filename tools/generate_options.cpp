@@ -100,7 +100,9 @@ void add_prompt_options(CLI::App& app, GenerateOptions& options) {
       ->type_name("DIR")
       ->required()
       ->group(group);
-  add_text(app, "--prompt", options.prompt, "TEXT", "The text to continue")->group(group);
+  add_text(app, "--prompt", options.prompt, "TEXT",
+           "The text to continue, or a chat model's user message")
+      ->group(group);
   add_text(app, "--prompt-file", options.prompt_file, "FILE|-",
            "A file with that text, taken as it is; - is stdin")
       ->group(group);
@@ -111,7 +113,9 @@ void add_prompt_options(CLI::App& app, GenerateOptions& options) {
 
 void add_chat_options(CLI::App& app, GenerateOptions& options) {
   const std::string group = "Chat (a text is a user's message where the model has a chat template)";
-  app.add_flag("!--no-chat-template", options.chat_template, "Take the text as it is")
+  app.add_flag_callback(
+         "--no-chat-template", [&options] { options.chat_template = false; },
+         "Take the text as it is")
       ->group(group);
   add_text(app, "--system", options.system, "TEXT", "A system message before it")->group(group);
   add_parsed(app, "--chat-template-kwargs", "JSON",
