@@ -2,12 +2,13 @@
 
 namespace sluice {
 
-Mlp::Mlp(Trunk& trunk, const std::string& prefix, const ModelConfig& config)
-    : hidden_(config.hidden), width_(config.intermediate) {
+Mlp::Mlp(Trunk& trunk, const std::string& prefix, uint32_t width, const ModelConfig& config)
+    : hidden_(config.hidden), width_(width) {
+  const bool bias = config.mlp_bias;
   const bool rotated = config.turboquant.rotated;
-  gate_ = Linear(trunk, prefix + ".gate_proj", {.rows = width_, .cols = hidden_}, false, rotated);
-  up_ = Linear(trunk, prefix + ".up_proj", {.rows = width_, .cols = hidden_}, false, rotated);
-  down_ = Linear(trunk, prefix + ".down_proj", {.rows = hidden_, .cols = width_}, false, rotated);
+  gate_ = Linear(trunk, prefix + ".gate_proj", {.rows = width_, .cols = hidden_}, bias, rotated);
+  up_ = Linear(trunk, prefix + ".up_proj", {.rows = width_, .cols = hidden_}, bias, rotated);
+  down_ = Linear(trunk, prefix + ".down_proj", {.rows = hidden_, .cols = width_}, bias, rotated);
 }
 
 void Mlp::forward(const float* x, Run& run, float* y) const {

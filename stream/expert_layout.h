@@ -35,6 +35,7 @@ struct ExpertNames {
     std::string name;  // "gate_proj"
     uint32_t rows = 0;
     uint32_t cols = 0;
+    std::string per_expert_name = name;  // where the two layouts differ: "w1"
   };
   std::vector<Projection> projections;  // gate, up, down (at most kMaxProjections)
 };
