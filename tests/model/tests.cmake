@@ -1,4 +1,4 @@
-foreach(unit config config_rope families rope router)
+foreach(unit config config_rope families rope router published_configs)
   sluice_test(model ${unit} sluice::model nlohmann_json::nlohmann_json)
 endforeach()
 sluice_test(model machine sluice::model)
