@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "io/error.h"
+#include "model/families.h"
 
 namespace sluice {
 namespace {
@@ -236,6 +237,9 @@ ParsedCommandLine parse_generate_options(std::vector<std::string> arguments) {
   app.get_formatter()->column_width(42);
   app.footer(kExamples);
   app.set_version_flag("--version", std::string("stream-generate ") + version());
+  app.add_flag_callback(
+      "--list-families", [] { throw CLI::CallForVersion(families_text(), 0); },
+      "Print the families of models that are known, and exit");
   add_prompt_options(app, options);
   add_length_options(app, options);
   add_sampling_options(app, options);
