@@ -14,7 +14,7 @@ namespace {
 
 uint32_t read_window_width(const JsonObject& json) {
   return static_cast<uint32_t>(
-      json.count("sliding_window", {.least = 0, .most = kMaxPositions}).value_or(0));
+      json.count("sliding_window", {.least = 1, .most = kMaxPositions}).value_or(0));
 }
 
 // Which layers the window holds for: those that layer_types names, or all from first_layer on.
