@@ -38,14 +38,15 @@ ExpertCache::ExpertCache(const Options& options)
       slot_of_key_(checked_keys(options), kNoSlot),
       slots_(checked_slots(options, slot_of_key_.size())) {
   SLUICE_CHECK(options.max_pinned_share >= 0 && options.max_pinned_share <= 1);
-  policy_ = make_policy(options.policy, slots());
-  slab_ = std::make_unique<Slab>(slots() * slot_bytes_);
+  policy_ = make_policy(options.policy,
+                        {.slots = slots(), .keys = static_cast<uint32_t>(slot_of_key_.size())});
+  if (!options.without_slab) slab_ = std::make_unique<Slab>(slots() * slot_bytes_);
   max_pinned_ = static_cast<uint32_t>(options.max_pinned_share * slots());
   for (uint32_t slot = slots(); slot-- > 0;) push_free(slot);
 }
 
 std::byte* ExpertCache::slot_data(uint32_t slot) const {
-  SLUICE_CHECK(slot < slots());
+  SLUICE_CHECK(slot < slots() && slab_ != nullptr);
   return slab_->data() + slot * slot_bytes_;
 }
 
@@ -62,6 +63,7 @@ ExpertCache::Lease ExpertCache::acquire(ExpertKey key) {
     if (policy_->contains(slot)) policy_->remove(slot);
     outcome = Outcome::hit;
     ++statistics_.hits;
+    statistics_.pinned_hits += slots_[slot].pinned;
   } else {
     outcome = Outcome::in_flight;
     ++statistics_.in_flight_hits;
@@ -103,7 +105,7 @@ void ExpertCache::complete(uint32_t slot) {
     slots_[slot].loader_lease = false;
     drop_lease(slot, Retention::keep);
   } else if (slots_[slot].leases == 0) {
-    policy_->insert(slot, Retention::keep);  // every demand gave up before the load ended
+    make_evictable(slot, Retention::keep);  // every demand gave up before the load ended
   }
 }
 
@@ -179,6 +181,11 @@ uint32_t ExpertCache::start_load(uint32_t key) {
 
 void ExpertCache::add_lease(Slot& slot) {
   if (slot.leases++ == 0) ++leased_;
+  slot.used_at = ++lease_count_;
+}
+
+void ExpertCache::make_evictable(uint32_t slot, Retention retention) {
+  policy_->insert(slot, {.key = slots_[slot].key, .at = slots_[slot].used_at}, retention);
 }
 
 void ExpertCache::drop_lease(uint32_t slot, Retention retention) {
@@ -188,7 +195,7 @@ void ExpertCache::drop_lease(uint32_t slot, Retention retention) {
   if (dropped.state == State::failed) {
     push_free(slot);
   } else if (dropped.state == State::ready && !dropped.pinned) {
-    policy_->insert(slot, retention);
+    make_evictable(slot, retention);
   }
 }
 
@@ -200,8 +207,7 @@ void ExpertCache::push_free(uint32_t slot) {
 }
 
 uint64_t ExpertCache::table_bytes(uint64_t keys) {
-  // A key, its slot, and the slot's two links in the policy.
-  return keys * (sizeof(uint32_t) + sizeof(Slot) + 2 * sizeof(uint32_t));
+  return keys * (sizeof(uint32_t) + sizeof(Slot)) + policy_bytes(keys);
 }
 
 void ExpertCache::check_invariants() const {

@@ -56,6 +56,7 @@ struct CacheStatistics {
   uint64_t bytes_demanded = 0;    // by all demands, hit or not
   uint64_t bytes_missed = 0;      // by the misses among them
   uint64_t bytes_speculated = 0;  // loaded by prefetch()
+  uint64_t pinned_hits = 0;       // of hits: on pinned experts
 };
 
 class ExpertCache {
@@ -68,6 +69,7 @@ class ExpertCache {
     uint64_t expert_bytes = 0;  // for the statistics
     std::string policy = "lru";
     double max_pinned_share = 0.6;  // of the slots
+    bool without_slab = false;      // no memory behind the slots: for replays of a trace
   };
   enum class Outcome : uint8_t {
     hit,        // ready: read it now
@@ -86,7 +88,8 @@ class ExpertCache {
   // As many as the budget holds, but no more than there are keys.
   uint32_t slots() const { return static_cast<uint32_t>(slots_.size()); }
   uint64_t slot_bytes() const { return slot_bytes_; }
-  // [slot_bytes], 4096-aligned; a page is readable behind the last slot.
+  // [slot_bytes], 4096-aligned; a page is readable behind the last slot. Requires, as slab(): not
+  // without_slab.
   std::byte* slot_data(uint32_t slot) const;
   std::span<std::byte> slab() const { return slab_->bytes(); }  // for ReadQueue::register_buffer
 
@@ -115,6 +118,7 @@ class ExpertCache {
   // used up.
   bool pin(ExpertKey key);
   uint32_t pinned() const { return pinned_; }
+  uint32_t max_pinned() const { return max_pinned_; }
   uint32_t leased() const { return leased_; }  // slots with at least one lease
   // Slots an acquire could get right now: free or evictable.
   uint32_t available() const { return free_count_ + policy_->size(); }
@@ -129,7 +133,7 @@ class ExpertCache {
   // Aborts if the invariant above does not hold. O(slots + keys). For tests.
   void check_invariants() const;
   // "huge pages", "4 KiB pages", for the start-up line.
-  std::string slab_description() const { return slab_->description(); }
+  std::string slab_description() const { return slab_ ? slab_->description() : "none"; }
 
  private:
   enum class State : uint8_t { empty, loading, ready, failed };
@@ -137,6 +141,7 @@ class ExpertCache {
     uint32_t key = 0;  // index into slot_of_key_; of loading and ready slots
     uint32_t leases = 0;
     uint32_t next_free = kNoSlot;  // of empty slots
+    uint64_t used_at = 0;          // when it was last leased, by lease_count_
     State state = State::empty;
     bool pinned = false;
     bool loader_lease = false;        // one of the leases is prefetch()'s own, until the load ends
@@ -147,6 +152,7 @@ class ExpertCache {
   uint32_t take_slot();  // empty, out of the free list; kNoSlot if none can be had
   uint32_t start_load(uint32_t key);
   void add_lease(Slot& slot);
+  void make_evictable(uint32_t slot, Retention retention);
   void drop_lease(uint32_t slot, Retention retention);
   void push_free(uint32_t slot);
 
@@ -162,6 +168,7 @@ class ExpertCache {
   uint32_t leased_ = 0;
   uint32_t pinned_ = 0;
   uint32_t max_pinned_ = 0;
+  uint64_t lease_count_ = 0;  // all there were: the time that policies know
   CacheStatistics statistics_;
 };
 

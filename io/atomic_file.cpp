@@ -103,6 +103,22 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
   }
 }
 
+void AtomicFile::write_at(std::span<const std::byte> bytes, uint64_t offset) {
+  SLUICE_CHECK(!partial_path_.empty());
+  while (!bytes.empty()) {
+    const ssize_t put = ::pwrite(fd_.get(), bytes.data(), std::min(bytes.size(), kMaxTransferBytes),
+                                 static_cast<off_t>(offset));
+    if (put < 0) {
+      const int error = errno;
+      if (error == EINTR) continue;
+      throw Error(path_, ": cannot write ", bytes.size(), " bytes at ", offset, ": ",
+                  errno_text(error), write_remedy(error));
+    }
+    bytes = bytes.subspan(static_cast<size_t>(put));
+    offset += static_cast<uint64_t>(put);
+  }
+}
+
 void AtomicFile::commit() {
   SLUICE_CHECK(!partial_path_.empty());
   if (const int error = fsync_fully(fd_.get()); error != 0) {

@@ -29,7 +29,13 @@ enum class Format : uint8_t {
   f32,
   f16,
   bf16,
-  turboquant,  // codebook indices + F16 scales in the MLX layout, see Matrix
+  turboquant,  // codebook indices + F16 scales, see Matrix
+};
+
+// How a TurboQuant matrix lies in memory.
+enum class Layout : uint8_t {
+  rows,   // the words of MLX files, row after row
+  tiles,  // the kernels' own order, for 16 rows at once; kernels/tiles.h draws it
 };
 
 // The centroids of a TurboQuant matrix, prepared for the kernels (make_codebook).
@@ -39,22 +45,26 @@ struct alignas(64) Codebook {
   // distance to the lowest such number is a byte, which is what dot products look up.
   int16_t quantized[16];
   float step;
-  uint32_t length;  // 3 (ternary), 4, 8, 16
+  // 3 (ternary), 4, 8, 16, or 256: 8 bits. The last is uniform, (2i - 255) * step for every i, all
+  // exact; its arrays hold the first 16, and kernels compute the values from the codes.
+  uint32_t length;
 };
 
 // One weight matrix, as its file stores it: y = W x, W [rows, cols].
 struct Matrix {
   Format format = Format::f32;
+  Layout layout = Layout::rows;  // of turboquant; the others know rows alone
   uint32_t rows = 0;
   uint32_t cols = 0;
   // f32, f16, bf16: [rows, cols], row-major.
-  // turboquant: U32 [rows, row_words]: floor(32/bits) indices per word (ternary: 20 base-3 digits),
-  // the first in the lowest bits, the last word of a row zero padded; row_words as row_words()
-  // says.
+  // turboquant in rows: U32 [rows, row_words]: floor(32/bits) indices per word (ternary: 20 base-3
+  // digits), the first in the lowest bits, the last word of a row zero padded; row_words as
+  // row_words() says.
+  // turboquant in tiles: [tiles, units, 64 * bits] bytes, 64-byte aligned; not for ternary.
   const std::byte* data = nullptr;
-  // turboquant alone:
-  const std::byte* scales = nullptr;  // F16 [rows, cols / group]
-  uint32_t group = 0;                 // inputs that share a scale: 32, 64 or 128; divides cols
+  // turboquant alone: F16 [rows, cols / group], in tiles [tiles, cols / group, 16]
+  const std::byte* scales = nullptr;
+  uint32_t group = 0;  // inputs that share a scale: 32, 64 or 128; divides cols
   const Codebook* codebook = nullptr;
 };
 
@@ -67,8 +77,13 @@ uint32_t row_words(uint32_t cols, uint32_t codebook_length);
 
 // values: length ascending finite floats. Chooses step and the parity of quantized so that the
 // squared error of quantized * step, weighted with the Gaussian density at each centroid, is
-// smallest. Requires: length is 3, 4, 8 or 16, some value ≠ 0.
+// smallest. Requires: length is 3, 4, 8 or 16 and some value ≠ 0, or is_uniform(values, length).
+// The uniform ones of 256 are taken as they are.
 Codebook make_codebook(const float* values, uint32_t length);
+
+// Whether these are centroids of 8 bits as kernels support them: length is 256 and values[i] is
+// exactly (2i - 255) * values[128], with values[128] > 0 and all finite.
+bool is_uniform(const float* values, uint32_t length);
 
 // Vectors of inputs as 16-bit integers with a scale per group: x ≈ value * scale.
 //   scale = max|x| / 32512 over the group; value = round to nearest even of x * (32512 / max|x|);
@@ -88,8 +103,8 @@ struct QuantizedVectors {
 
 // Rows [row_begin, row_end) of a matrix times several vectors.
 struct MatmulTask {
-  uint32_t row_begin = 0;
-  uint32_t row_end = 0;
+  uint32_t row_begin = 0;  // in tiles: a multiple of 16
+  uint32_t row_end = 0;    // in tiles: a multiple of 16, or the matrix's rows
   uint32_t vectors = 1;
   uint32_t x_stride = 0;  // floats between input vectors (float paths)
   uint32_t y_stride = 0;  // floats between output vectors

@@ -7,6 +7,7 @@
 #include "kernels/lanes_integer.h"
 #include "kernels/lanes_matmul.h"
 #include "kernels/lanes_rotation.h"
+#include "kernels/lanes_tiles.h"
 
 namespace sluice::kernels {
 namespace {

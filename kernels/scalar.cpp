@@ -119,8 +119,25 @@ float dot(Format format, const std::byte* weights, size_t first, const float* x,
   return sum(lanes);
 }
 
+// The codebook index of one weight in tiles, as kernels/tiles.h draws them.
+uint32_t tile_code(const Matrix& w, uint32_t row, uint32_t col) {
+  const uint32_t bits = static_cast<uint32_t>(std::countr_zero(w.codebook->length));
+  const size_t unit = size_t{row / 16} * (w.cols / 32) + col / 32;
+  const uint32_t vector = col % 32 / 4;
+  const size_t place = row % 16 * 4 + col % 4;
+  const auto byte = [&](size_t k) { return read<uint8_t>(w.data + (unit * bits + k) * 64, place); };
+  if (bits == 3 && vector >= 6) {
+    const uint32_t shared = (byte(0) >> 6) | (byte(1) >> 6 << 2) | (byte(2) >> 6 << 4);
+    return (shared >> (vector - 6) * 3) & 7;
+  }
+  const uint32_t per_byte = 8 / bits;
+  const uint32_t codes = byte(vector / per_byte);
+  return (codes >> vector % per_byte * bits) & (w.codebook->length - 1);
+}
+
 // The codebook index of one weight of a TurboQuant matrix.
 uint32_t code(const Matrix& w, uint32_t row, uint32_t col) {
+  if (w.layout == Layout::tiles) return tile_code(w, row, col);
   const size_t row_start = size_t{row} * row_words(w.cols, w.codebook->length);
   if (w.codebook->length == 3) {
     uint32_t word = read<uint32_t>(w.data, row_start + col / 20);
@@ -133,8 +150,21 @@ uint32_t code(const Matrix& w, uint32_t row, uint32_t col) {
   return (word >> (col % per_word * bits)) & (w.codebook->length - 1);
 }
 
+int32_t quantized_weight(const Codebook& codebook, uint32_t code) {
+  if (codebook.length == 256) return 2 * static_cast<int32_t>(code) - 255;
+  return codebook.quantized[code];
+}
+
+float centroid(const Codebook& codebook, uint32_t code) {
+  if (codebook.length != 256) return codebook.values[code];
+  return static_cast<float>(quantized_weight(codebook, code)) * codebook.step;
+}
+
 float group_scale(const Matrix& w, uint32_t row, uint32_t group) {
-  return f32_from_f16(read<uint16_t>(w.scales, size_t{row} * (w.cols / w.group) + group));
+  const size_t groups = w.cols / w.group;
+  const size_t index = w.layout == Layout::tiles ? (row / 16 * groups + group) * 16 + row % 16
+                                                 : row * groups + group;
+  return f32_from_f16(read<uint16_t>(w.scales, index));
 }
 
 float turboquant_dot(const Matrix& w, uint32_t row, const float* x) {
@@ -144,7 +174,7 @@ float turboquant_dot(const Matrix& w, uint32_t row, const float* x) {
     for (uint32_t i = 0; i < w.group; ++i) {
       const uint32_t col = group * w.group + i;
       float& lane = lanes.lane[i % kLanes];
-      lane = std::fma(w.codebook->values[code(w, row, col)], x[col], lane);
+      lane = std::fma(centroid(*w.codebook, code(w, row, col)), x[col], lane);
     }
     const float scale = group_scale(w, row, group);
     for (uint32_t j = 0; j < kLanes; ++j) {
@@ -182,7 +212,7 @@ void matmul_integer(const Matrix& w, const MatmulTask& task, const QuantizedVect
         int32_t exact = 0;  // at most 128 * 255 * 32512 < 2^31
         for (uint32_t i = 0; i < w.group; ++i) {
           const uint32_t col = group * w.group + i;
-          exact += int32_t{w.codebook->quantized[code(w, row, col)]} * quantized_input(x, v, col);
+          exact += quantized_weight(*w.codebook, code(w, row, col)) * quantized_input(x, v, col);
         }
         const float input_scale = w.codebook->step * input_scales[group];
         total =

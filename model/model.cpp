@@ -6,6 +6,8 @@
 #include "io/error.h"
 #include "model/families.h"
 #include "model/model_impl.h"
+#include "model/pins.h"
+#include "model/trace_facts.h"
 
 namespace sluice {
 
@@ -89,6 +91,16 @@ void make_plan(Model::Impl& impl, const Trunk& trunk) {
        .limits = memory_limits()});
 }
 
+// What the expert cache begins with, and what is written down of its use.
+void calibrate(Model::Impl& impl, const PinList& pins) {
+  if (!impl.stream) return;
+  const ExpertGrid grid = grid_of(*impl.source);
+  if (!pins.file.empty()) impl.pins = preload_pins(pins, grid, *impl.stream);
+  if (RoutingRecorder::wanted(impl.options)) {
+    impl.recorder.emplace(impl.options, trace_facts(impl.config, *impl.source));
+  }
+}
+
 }  // namespace
 
 Model Model::load(const std::string& directory, const ModelOptions& options,
@@ -101,6 +113,9 @@ Model Model::load(const std::string& directory, const ModelOptions& options,
   Trunk& trunk = impl->trunk.emplace(impl->checkpoint);
   make_network(impl->config, trunk, source);  // declares the tensors
   check_all_tensors_used(impl->checkpoint, trunk, impl->config, names);
+  // Before anything large is read, so that a wrong file is known at once.
+  const PinList pins =
+      source == nullptr ? PinList{} : find_pins(directory, options, grid_of(*source));
   open_files(*impl);
   make_plan(*impl, trunk);
 
@@ -120,7 +135,8 @@ Model Model::load(const std::string& directory, const ModelOptions& options,
   Impl& loaded = *model.impl_;
   trunk.load(loaded.file_list, *loaded.queue, progress.trunk_bytes);
   loaded.network = make_network(loaded.config, trunk, source);
-  model.reset_stream_statistics();  // the trunk came through the same queue
+  calibrate(loaded, pins);
+  model.reset_stream_statistics();  // the trunk and the pins came through the same queue
   return model;
 }
 
@@ -133,6 +149,7 @@ const MemoryPlan& Model::plan() const { return impl_->plan; }
 bool Model::has_experts() const { return impl_->source.has_value(); }
 uint64_t Model::context() const { return impl_->limits.context; }
 uint32_t Model::threads() const { return impl_->limits.threads; }
+const PinReport& Model::pins() const { return impl_->pins; }
 uint32_t Model::cache_slots() const { return impl_->stream ? impl_->stream->cache().slots() : 0; }
 
 std::string Model::io_description() const {

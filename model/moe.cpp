@@ -26,6 +26,7 @@ Moe::Moe(Trunk& trunk, Router router, std::optional<SharedExpert> shared, const 
       experts_(config.experts),
       top_k_(config.experts_per_token),
       source_layer_(source_layer),
+      model_layer_(source.model_layer(source_layer)),
       router_(std::move(router)),
       shared_(std::move(shared)) {
   const std::span<const ProjectionFormat> formats = source.projections(source_layer);
@@ -38,6 +39,7 @@ Moe::Moe(Trunk& trunk, Router router, std::optional<SharedExpert> shared, const 
       tables_[i] =
           read_turboquant_tables(trunk, formats[i].prefix, matrix.cols, config.turboquant.rotated);
       matrix.format = kernels::Format::turboquant;
+      if (formats[i].layout == MatrixLayout::tiles) matrix.layout = kernels::Layout::tiles;
       matrix.group = formats[i].group;
       matrix.codebook = tables_[i] ? &tables_[i]->codebook : nullptr;
     } else {
@@ -48,6 +50,7 @@ Moe::Moe(Trunk& trunk, Router router, std::optional<SharedExpert> shared, const 
 
 void Moe::forward(const float* x, Run& run, float* y) const {
   router_.forward(x, run);
+  if (run.routing != nullptr) report_routing(run);
   group_pairs(run);
 
   Activations& a = *run.activations;
@@ -98,6 +101,13 @@ void Moe::forward(const float* x, Run& run, float* y) const {
     for (const Ready& expert : ready) fetch.release(expert.fetch_index);
   }
   sum_experts(run, y);
+}
+
+void Moe::report_routing(const Run& run) const {
+  for (uint32_t t = 0; t < run.tokens; ++t) {
+    run.routing->routed(model_layer_,
+                        {run.activations->chosen + uint64_t{t} * top_k_, size_t{top_k_}});
+  }
 }
 
 // Sorts the (token, rank) pairs by expert: pairs[first_pair[e] .. first_pair[e + 1]), tokens

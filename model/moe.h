@@ -49,6 +49,7 @@ class Moe final : public Block {
     uint32_t end = 0;
   };
 
+  void report_routing(const Run& run) const;
   void group_pairs(Run& run) const;
   void prepare_inputs(const float* x, Run& run) const;
   void compute(std::span<Ready> ready, const float* x, Run& run) const;
@@ -61,6 +62,7 @@ class Moe final : public Block {
   uint32_t experts_;
   uint32_t top_k_;
   uint32_t source_layer_;
+  uint32_t model_layer_;
   Router router_;
   std::optional<SharedExpert> shared_;
   std::array<kernels::Matrix, 3> stored_;  // formats and shapes; the bytes differ per expert

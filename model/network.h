@@ -16,6 +16,7 @@
 #include "model/config.h"
 #include "model/kv_cache.h"
 #include "model/linear.h"
+#include "model/routing_observer.h"
 #include "stream/expert_stream.h"
 
 namespace sluice {
@@ -68,6 +69,7 @@ struct Run {
   Activations* activations = nullptr;
   uint64_t position = 0;  // of the first token
   uint32_t tokens = 0;
+  RoutingObserver* routing = nullptr;  // told of every token's experts; null: nobody is
   // Asked between layers; true abandons the call.
   const std::function<bool()>* should_stop = nullptr;
 };

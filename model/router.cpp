@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <numeric>
 
@@ -24,7 +25,8 @@ void best_first(const float* scores, std::span<uint32_t> order, uint32_t count) 
 
 void RouterRule::choose(const kernels::Table& kernels, float* logits, float* by_score,
                         uint32_t* order, uint32_t* chosen, float* weights) const {
-  if (score == RouterScore::softmax) kernels.softmax(logits, experts);
+  std::replace_if(
+      logits, logits + experts, [](float logit) { return std::isnan(logit); }, kLowest);
   if (score == RouterScore::sigmoid) kernels.sigmoid(logits, experts);
   for (uint32_t e = 0; e < experts; ++e) {
     const float value = correction.empty() ? logits[e] : logits[e] + correction[e];
@@ -33,22 +35,33 @@ void RouterRule::choose(const kernels::Table& kernels, float* logits, float* by_
   if (limits.groups_per_token < limits.groups) drop_groups(by_score, order);
   std::iota(order, order + experts, 0u);
   best_first(by_score, std::span(order, experts), experts_per_token);
-
-  float sum = 0;
   for (uint32_t j = 0; j < experts_per_token; ++j) {
     chosen[j] = order[j];
     weights[j] = logits[order[j]];
-    sum += weights[j];
   }
-  if (score == RouterScore::chosen_softmax) {
-    kernels.softmax(weights, experts_per_token);
-  } else if (limits.normalize) {
+  if (score == RouterScore::softmax) weigh_among_all(kernels, logits, by_score, weights);
+  if (score == RouterScore::chosen_softmax) kernels.softmax(weights, experts_per_token);
+  if (limits.normalize) {
     // All sigmoids may round to zero; a tiny divisor leaves the weights zero then.
-    sum = std::max(sum, std::numeric_limits<float>::min());
+    float sum = std::numeric_limits<float>::min();
+    for (uint32_t j = 0; j < experts_per_token; ++j) sum += weights[j];
     for (uint32_t j = 0; j < experts_per_token; ++j) weights[j] /= sum;
   }
   if (limits.scale != 1) {
     for (uint32_t j = 0; j < experts_per_token; ++j) weights[j] *= limits.scale;
+  }
+}
+
+// Turns the chosen logits into their softmax among all. The terms are summed in descending order,
+// so that it does not show how the experts are numbered (a repacked model numbers them anew).
+void RouterRule::weigh_among_all(const kernels::Table& kernels, float* logits, float* shares,
+                                 float* weights) const {
+  std::sort(logits, logits + experts, std::greater<>());
+  std::copy(logits, logits + experts, shares);
+  kernels.softmax(shares, experts);
+  for (uint32_t j = 0; j < experts_per_token; ++j) {
+    const float* place = std::lower_bound(logits, logits + experts, weights[j], std::greater<>());
+    weights[j] = shares[place - logits];
   }
 }
 

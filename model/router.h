@@ -9,7 +9,8 @@
 //
 // Then, each where the config says so: the experts stand in groups, and only the groups whose best
 // (two) experts sum highest are chosen from; the k weights are divided by their sum; and scaled.
-// Experts come in descending order of what they were chosen by, equal ones by their number.
+// Experts come in descending order of what they were chosen by, equal ones by their number; nothing
+// else depends on how they are numbered, but for groups.
 #pragma once
 
 #include <span>
@@ -31,13 +32,15 @@ struct RouterRule {
   uint32_t best_of_group = 2;     // how many experts a group is judged by
   std::vector<float> correction;  // [experts], or empty: none
 
-  // logits [experts], overwritten with the scores; chosen and weights [experts_per_token].
+  // logits [experts], overwritten; chosen and weights [experts_per_token].
   // Scratch: by_score [experts], order [experts]. A score that is no number counts as the lowest.
   void choose(const kernels::Table& kernels, float* logits, float* by_score, uint32_t* order,
               uint32_t* chosen, float* weights) const;
 
  private:
   void drop_groups(float* by_score, uint32_t* order) const;
+  void weigh_among_all(const kernels::Table& kernels, float* logits, float* shares,
+                       float* weights) const;
 };
 
 // What a family calls its router's tensors, and how it scores.

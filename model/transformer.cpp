@@ -16,17 +16,21 @@ std::string layer_prefix(uint32_t layer) { return "model.layers." + std::to_stri
 std::vector<ExpertNames> transformer_experts(const ModelConfig& config,
                                              const TransformerVariant& variant) {
   std::vector<ExpertNames> names;
+  const RouterVariant& router = variant.router;
   const uint32_t width = config.expert_intermediate;
   for (uint32_t layer = 0; layer < config.layers; ++layer) {
     if (!config.moe_layer[layer]) continue;
     const std::string block = layer_prefix(layer) + "." + variant.feed_forward;
-    names.push_back({.layer = layer,
-                     .experts = config.experts,
-                     .per_expert_prefix = block + ".experts",
-                     .stacked_prefixes = {block + ".switch_mlp", block + ".experts"},
-                     .projections = {{"gate_proj", width, config.hidden, variant.expert.gate},
-                                     {"up_proj", width, config.hidden, variant.expert.up},
-                                     {"down_proj", config.hidden, width, variant.expert.down}}});
+    names.push_back(
+        {.layer = layer,
+         .experts = config.experts,
+         .per_expert_prefix = block + ".experts",
+         .stacked_prefixes = {block + ".switch_mlp", block + ".experts"},
+         .router = block + "." + router.weight,
+         .router_correction = router.correction.empty() ? "" : block + "." + router.correction,
+         .projections = {{"gate_proj", width, config.hidden, variant.expert.gate},
+                         {"up_proj", width, config.hidden, variant.expert.up},
+                         {"down_proj", config.hidden, width, variant.expert.down}}});
   }
   return names;
 }

@@ -1,15 +1,11 @@
 #include "tools/generate_options.h"
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
-#include <charconv>
-#include <cmath>
 #include <limits>
-#include <string_view>
 #include <utility>
 
-#include "io/error.h"
 #include "model/families.h"
+#include "tools/command_line.h"
 
 namespace sluice {
 namespace {
@@ -28,78 +24,9 @@ constexpr const char* kExamples =
     "Exit status: 0 done (also when the reader of a pipe left), 1 error, 2 wrong usage, 130 "
     "interrupted.\n";
 
-template <class Number>
-struct Range {
-  Number least;
-  Number most;
-};
-
-// Numbers are read whole and by the same rules everywhere ("1e3" is no count, "nan" no number).
-template <class Number>
-Number parse_number(const std::string& text, Range<Number> range) {
-  Number number{};
-  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  const bool whole = error == std::errc() && rest == text.data() + text.size();
-  // Written so that a NaN is outside of every range.
-  if (!whole || !(number >= range.least && number <= range.most)) {
-    throw Error("\"", text, "\": expected ", std::is_integral_v<Number> ? "an integer" : "a number",
-                " from ", range.least, " to ", range.most);
-  }
-  return number;
-}
-
-// Adds an option whose text is given to parse, which throws Error with what it expected.
-template <class Parse>
-CLI::Option* add_parsed(CLI::App& app, const std::string& names, const std::string& placeholder,
-                        const std::string& description, Parse parse) {
-  const auto checked = [names, parse](const std::string& text) {
-    try {
-      parse(text);
-    } catch (const Error& error) {
-      throw CLI::ValidationError(names, error.what());
-    }
-  };
-  return app.add_option_function<std::string>(names, checked, description)->type_name(placeholder);
-}
-
-// A text that may be given and be empty, which CLI11 takes for an absent one.
-CLI::Option* add_text(CLI::App& app, const std::string& names, std::optional<std::string>& target,
-                      const std::string& placeholder, const std::string& description) {
-  return add_parsed(app, names, placeholder, description,
-                    [&target](const std::string& text) { target = text; });
-}
-
-// target: a number or an optional one.
-template <class Target, class Number>
-CLI::Option* add_number(CLI::App& app, const std::string& names, Target& target,
-                        Range<Number> range, const std::string& description) {
-  return add_parsed(app, names, "N", description, [&target, range](const std::string& text) {
-    target = parse_number(text, range);
-  });
-}
-
-// target: what one of the words means.
-template <class Value>
-CLI::Option* add_choice(CLI::App& app, const std::string& names, Value& target,
-                        std::vector<std::pair<std::string, Value>> choices,
-                        const std::string& description) {
-  std::string words;
-  for (const auto& [word, value] : choices) words += (words.empty() ? "" : "|") + word;
-  const auto parse = [&target, choices, words](const std::string& text) {
-    const auto named = [&text](const auto& choice) { return choice.first == text; };
-    const auto choice = std::ranges::find_if(choices, named);
-    if (choice == choices.end()) throw Error("\"", text, "\": expected ", words);
-    target = choice->second;
-  };
-  return add_parsed(app, names, words, description, parse);
-}
-
 void add_prompt_options(CLI::App& app, GenerateOptions& options) {
   const std::string group = "Model and prompt";
-  app.add_option("--model", options.model, "Directory of config.json, *.safetensors, ...")
-      ->type_name("DIR")
-      ->required()
-      ->group(group);
+  add_model_option(app, options, group);
   add_text(app, "--prompt", options.prompt, "TEXT", "The text to continue")->group(group);
   add_text(app, "--prompt-file", options.prompt_file, "FILE|-",
            "A file with that text, taken as it is; - is stdin")
@@ -154,41 +81,8 @@ void add_sampling_options(CLI::App& app, GenerateOptions& options) {
       ->group(group);
 }
 
-void add_machine_options(CLI::App& app, ModelOptions& model) {
-  const std::string group = "Memory, disk and cores (never change the output)";
-  add_parsed(app, "--cache-budget-gb", "N|auto|all",
-             "Memory for experts, 1 GB = 10^9 bytes (default auto)",
-             [&model](const std::string& text) { model.budget = parse_budget(text); })
-      ->group(group);
-  add_number(app, "--context", model.context, Range<uint64_t>{1, kMaxPositions},
-             "Positions to hold (default: prompt plus --max-tokens)")
-      ->group(group);
-  add_number(app, "--threads", model.threads, Range<uint32_t>{1, 1024},
-             "Worker threads (default: the cores it may use)")
-      ->group(group);
-  add_choice<ReadBackend>(app, "--io-backend", model.io_backend,
-                          {{"auto", ReadBackend::automatic},
-                           {"io_uring", ReadBackend::io_uring},
-                           {"pread", ReadBackend::pread}},
-                          "How to read (default auto: io_uring if allowed)")
-      ->group(group);
-  add_number(app, "--io-depth", model.io_depth, Range<uint32_t>{1, 1024},
-             "Reads at the device at once (default 16)")
-      ->group(group);
-  add_number(app, "--prefill-chunk", model.prefill_chunk, Range<uint32_t>{1, 65536},
-             "Prompt tokens computed together (default 512)")
-      ->group(group);
-  add_choice<std::string>(app, "--policy", model.cache_policy, {{"lru", "lru"}},
-                          "Which expert leaves the cache (default lru)")
-      ->group(group);
-}
-
 void add_output_options(CLI::App& app, GenerateOptions& options) {
   const std::string group = "Output";
-  add_choice<Compute>(app, "--compute", options.model_options.compute,
-                      {{"int16", Compute::int16}, {"f32", Compute::f32}},
-                      "int16, or float32 throughout: slow (default int16)")
-      ->group(group);
   app.add_flag("--print-ids", options.print_ids, "Print ids instead of text, the end token too")
       ->group(group);
   app.add_option("--dump-logits", options.dump_logits,
@@ -220,16 +114,7 @@ void check_together(const GenerateOptions& options) {
   }
 }
 
-// CLI11 sets groups apart by two empty lines; one is enough.
-std::string help_text(const CLI::App& app) {
-  std::string text = app.help();
-  for (size_t at = 0; (at = text.find("\n\n\n", at)) != std::string::npos;) text.erase(at, 1);
-  return text;
-}
-
 }  // namespace
-
-const char* version() { return SLUICE_VERSION; }
 
 ParsedCommandLine parse_generate_options(std::vector<std::string> arguments) {
   CLI::App app(kDescription, "stream-generate");
@@ -243,23 +128,12 @@ ParsedCommandLine parse_generate_options(std::vector<std::string> arguments) {
   add_prompt_options(app, options);
   add_length_options(app, options);
   add_sampling_options(app, options);
-  add_machine_options(app, options.model_options);
+  add_engine_options(app, options, "prompt plus --max-tokens");
   add_output_options(app, options);
 
-  std::ranges::reverse(arguments);  // as CLI11 wants a vector: last argument first
-  try {
-    app.parse(std::move(arguments));
-    check_together(options);
-  } catch (const CLI::CallForHelp&) {
-    return {.options = {}, .text = help_text(app), .exit_status = 0};
-  } catch (const CLI::CallForVersion& call) {
-    return {.options = {}, .text = std::string(call.what()) + "\n", .exit_status = 0};
-  } catch (const CLI::ParseError& error) {
-    return {
-        .options = {},
-        .text = "stream-generate: " + std::string(error.what()) + "\nTry stream-generate --help.\n",
-        .exit_status = kUsageExit};
-  }
+  const std::optional<CommandLineEnd> end =
+      parse_command_line(app, std::move(arguments), [&options] { check_together(options); });
+  if (end) return {.options = {}, .text = end->text, .exit_status = end->exit_status};
   return {.options = std::move(options), .text = {}, .exit_status = 0};
 }
 

@@ -8,12 +8,11 @@
 #include <vector>
 
 #include "model/sampler.h"
-#include "model/session.h"
+#include "tools/engine_options.h"
 
 namespace sluice {
 
-struct GenerateOptions {
-  std::string model;  // directory
+struct GenerateOptions : EngineOptions {  // context 0: as long as prompt and --max-tokens need
   // Exactly one of the three is given.
   std::optional<std::string> prompt;
   std::optional<std::string> prompt_file;
@@ -33,8 +32,6 @@ struct GenerateOptions {
   uint32_t repeat_last_n = 64;
   std::optional<uint64_t> seed;  // empty: from the clock
 
-  ModelOptions model_options;  // context 0: as long as prompt and --max-tokens need
-
   bool print_ids = false;
   std::string dump_logits;  // empty: none
   std::string stats_json;   // empty: none
@@ -45,9 +42,8 @@ struct ParsedCommandLine {
   std::optional<GenerateOptions> options;
   std::string text;  // --help, --version, --list-families: for standard output; usage errors: for
                      // standard error
-  int exit_status = 0;  // 0, or kUsageExit
+  int exit_status = 0;  // 0, or kUsageExit (tools/program.h)
 };
-inline constexpr int kUsageExit = 2;
 
 // arguments: without the program's name.
 ParsedCommandLine parse_generate_options(std::vector<std::string> arguments);
@@ -56,8 +52,5 @@ ParsedCommandLine parse_generate_options(std::vector<std::string> arguments);
 // rest off. do_sample false in the file means temperature 0, unless the command line gives one.
 SamplingOptions resolve_sampling(const GenerateOptions& options, const GenerationConfig& defaults,
                                  uint64_t seed);
-
-// "0.1.0"
-const char* version();
 
 }  // namespace sluice

@@ -1,6 +1,6 @@
 #include <nlohmann/json.hpp>
 
-#include "tools/generate_options.h"
+#include "tools/program.h"
 #include "tools/run_report.h"
 
 namespace sluice {

@@ -29,6 +29,7 @@ struct Resident {
   bool by_prefetch = false;  // and not demanded so far
   bool loader_is_prefetch = false;
   uint32_t demands = 0;  // leases
+  uint64_t used_at = 0;  // the last of all leases
 };
 
 // Loads that failed and are waited for: out of the map, yet in a slot.
@@ -36,14 +37,15 @@ struct Model {
   uint32_t slots = 0;
   uint32_t max_pinned = 0;
   std::map<Key, Resident> residents;
-  std::list<Key> evictable;  // the next to go first
+  std::list<std::pair<Key, uint64_t>> evictable;  // with the last use, or 0; the next to go first
+  uint64_t leases = 0;
   uint32_t failed = 0;
   CacheStatistics statistics;
 
   bool make_room() {
     if (residents.size() + failed < slots) return true;
     if (evictable.empty()) return false;
-    residents.erase(evictable.front());
+    residents.erase(evictable.front().first);
     evictable.pop_front();
     ++statistics.evictions;
     return true;
@@ -59,7 +61,7 @@ struct Model {
       ++statistics.bytes_missed;
     } else if (found->second.ready) {
       outcome = Outcome::hit;
-      evictable.remove(key);
+      keep_from_eviction(key);
       ++statistics.hits;
     } else {
       outcome = Outcome::in_flight;
@@ -69,6 +71,7 @@ struct Model {
     statistics.speculative_used += found->second.by_prefetch;
     found->second.by_prefetch = false;
     ++found->second.demands;
+    found->second.used_at = ++leases;
     return outcome;
   }
 
@@ -80,14 +83,27 @@ struct Model {
                       .pinned = false,
                       .by_prefetch = true,
                       .loader_is_prefetch = true,
-                      .demands = 0};
+                      .demands = 0,
+                      .used_at = ++leases};
     ++statistics.speculative_loads;
     ++statistics.bytes_speculated;
     return Outcome::miss;
   }
 
+  void keep_from_eviction(Key key) {
+    evictable.remove_if([key](const auto& entry) { return entry.first == key; });
+  }
+
+  // In the order of the last lease, however long that took; the cold ones in front.
   void became_idle(Key key, Retention retention) {
-    evictable.insert(retention == Retention::keep ? evictable.end() : evictable.begin(), key);
+    if (retention == Retention::cold) {
+      evictable.push_front({key, 0});
+      return;
+    }
+    const uint64_t used_at = residents.at(key).used_at;
+    const auto later = std::find_if(evictable.begin(), evictable.end(),
+                                    [used_at](auto& entry) { return entry.second > used_at; });
+    evictable.insert(later, {key, used_at});
   }
 
   void release(Key key, Retention retention) {
@@ -116,7 +132,7 @@ struct Model {
     if (found == residents.end() || !found->second.ready) return false;
     if (found->second.pinned) return true;
     if (pinned() == max_pinned) return false;
-    evictable.remove(key);
+    keep_from_eviction(key);
     found->second.pinned = true;
     return true;
   }

@@ -112,6 +112,26 @@ TEST(Router, TakesTheLowerNumberOfEqualExperts) {
               ElementsAre(1u, 3u, 0u));
 }
 
+// A model whose experts were numbered anew must give the same bits.
+TEST(Router, WeighsTheSameHoweverTheExpertsAreNumbered) {
+  constexpr uint32_t kCount = 37;
+  std::vector<float> logits(kCount), turned(kCount);
+  for (uint32_t e = 0; e < kCount; ++e) {
+    logits[e] = std::sin(static_cast<float>(e * e + 1)) * 3;
+    turned[e * 5 % kCount] = logits[e];
+  }
+  for (const RouterScore score :
+       {RouterScore::softmax, RouterScore::chosen_softmax, RouterScore::sigmoid}) {
+    RouterRule any = rule(score, kCount, 6);
+    any.limits.normalize = true;
+    const Choice first = choose(any, logits), second = choose(any, turned);
+    for (size_t j = 0; j < 6; ++j) {
+      EXPECT_EQ(second.experts[j], first.experts[j] * 5 % kCount);
+      EXPECT_EQ(second.weights[j], first.weights[j]);
+    }
+  }
+}
+
 TEST(Router, ChoosesExpertsOfThisLayerWhateverTheLogits) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const float infinity = std::numeric_limits<float>::infinity();

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "tools/program.h"
+
 namespace sluice {
 namespace {
 

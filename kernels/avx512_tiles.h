@@ -1,0 +1,122 @@
+// The codes of a unit (kernels/tiles.h) as codebook bytes in zmm registers, for lanes_tiles.h.
+// avx2_tiles.h defines the same names.
+//
+// vpermb looks up the lowest six bits of each byte, and a codebook of 64 entries may look at any of
+// them: so a code that lies within those six needs neither shift nor mask.
+#pragma once
+
+#include "kernels/avx512_codes.h"
+
+namespace sluice::kernels {
+namespace {
+
+// Tiles that share the loads of their inputs. A dot product is a chain of additions, 4 cycles each;
+// one vector alone has two chains a tile, which would leave the multiplier idle half of the time.
+constexpr uint32_t tiles_at_once(uint32_t vectors) { return vectors <= 2 ? 2 : 1; }
+
+inline __m512i load_codes(const std::byte* from) { return _mm512_load_si512(from); }
+
+// Entry i: the byte of the code in bits [kShift, kShift + kBits) of i.
+template <uint32_t kBits, uint32_t kShift>
+inline __m512i codebook_table(const Codebook& codebook) {
+  alignas(64) uint8_t entries[64];
+  for (uint32_t i = 0; i < 64; ++i) {
+    entries[i] = code_byte(codebook, (i >> kShift) & ((1u << kBits) - 1));
+  }
+  return _mm512_load_si512(entries);
+}
+
+template <uint32_t kLength>
+class TileCodes;
+
+// quad<i>: vector i of the unit.
+template <>
+class TileCodes<4> {
+ public:
+  static constexpr size_t kUnitBytes = 128;
+
+  explicit TileCodes(const Codebook& codebook)
+      : tables_{codebook_table<2, 0>(codebook), codebook_table<2, 2>(codebook),
+                codebook_table<2, 4>(codebook)} {}
+
+  template <uint32_t kIndex>
+  Quad quad(const std::byte* unit) const {
+    const __m512i codes = load_codes(unit + kIndex / 4 * 64);
+    if constexpr (kIndex % 4 == 3) {
+      return {_mm512_permutexvar_epi8(_mm512_srli_epi16(codes, 2), tables_[2])};
+    } else {
+      return {_mm512_permutexvar_epi8(codes, tables_[kIndex % 4])};
+    }
+  }
+
+ private:
+  __m512i tables_[3];
+};
+
+template <>
+class TileCodes<8> {
+ public:
+  static constexpr size_t kUnitBytes = 192;
+
+  explicit TileCodes(const Codebook& codebook)
+      : tables_{codebook_table<3, 0>(codebook), codebook_table<3, 3>(codebook)} {}
+
+  template <uint32_t kIndex>
+  Quad quad(const std::byte* unit) const {
+    if constexpr (kIndex < 6) {
+      const __m512i codes = load_codes(unit + kIndex / 2 * 64);
+      return {_mm512_permutexvar_epi8(codes, tables_[kIndex % 2])};
+    } else {
+      return {_mm512_permutexvar_epi8(last_two(unit), tables_[kIndex % 2])};
+    }
+  }
+
+ private:
+  // Vectors 6 and 7, whose bits are the upper two of each byte.
+  static __m512i last_two(const std::byte* unit) {
+    constexpr int kSelect = 0xca;  // the second where the first is 1, else the third
+    const __m512i bits_01 = _mm512_srli_epi16(load_codes(unit), 6);
+    const __m512i bits_23 = _mm512_srli_epi16(load_codes(unit + 64), 4);
+    const __m512i bits_45 = _mm512_srli_epi16(load_codes(unit + 128), 2);
+    const __m512i upper =
+        _mm512_ternarylogic_epi32(_mm512_set1_epi8(0x30), bits_45, bits_23, kSelect);
+    return _mm512_ternarylogic_epi32(_mm512_set1_epi8(0x3c), upper, bits_01, kSelect);
+  }
+
+  __m512i tables_[2];
+};
+
+template <>
+class TileCodes<16> {
+ public:
+  static constexpr size_t kUnitBytes = 256;
+
+  explicit TileCodes(const Codebook& codebook) : table_(codebook_table<4, 0>(codebook)) {}
+
+  template <uint32_t kIndex>
+  Quad quad(const std::byte* unit) const {
+    const __m512i codes = load_codes(unit + kIndex / 2 * 64);
+    const __m512i indices = kIndex % 2 == 0 ? codes : _mm512_srli_epi16(codes, 4);
+    return {_mm512_permutexvar_epi8(indices, table_)};
+  }
+
+ private:
+  __m512i table_;
+};
+
+// A code of 8 bits is its byte.
+template <>
+class TileCodes<256> {
+ public:
+  static constexpr size_t kUnitBytes = 512;
+
+  explicit TileCodes(const Codebook&) {}
+
+  template <uint32_t kIndex>
+  Quad quad(const std::byte* unit) const {
+    return {load_codes(unit + kIndex * 64)};
+  }
+};
+
+}  // namespace
+}  // namespace sluice::kernels

@@ -1,0 +1,28 @@
+// EngineOptions: the command-line options that every program running a model shares: which model,
+// how much memory, how to read, what stays in memory, what to record.
+// Threads: one.
+#pragma once
+
+#include <string>
+
+#include "model/session.h"
+
+namespace CLI {
+class App;
+}
+
+namespace sluice {
+
+struct EngineOptions {
+  std::string model;  // directory
+  ModelOptions model_options;
+};
+
+// --model, required.
+void add_model_option(CLI::App& app, EngineOptions& options, const std::string& group);
+// --cache-budget-gb, --context, --threads, --io-backend, --io-depth, --prefill-chunk, --policy,
+// --pin-file, --no-hotlist, --trace, --trace-prefill, --compute. Requires: options outlives the
+// parsing. context_default: what --context is when it is not given, for the help.
+void add_engine_options(CLI::App& app, EngineOptions& options, const std::string& context_default);
+
+}  // namespace sluice
