@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "io/error.h"
+#include "model/families.h"
 
 namespace sluice {
 
@@ -35,9 +36,7 @@ void check_all_tensors_used(const Checkpoint& checkpoint, const Trunk& trunk,
   };
   for (const TensorInfo& tensor : checkpoint.tensors()) {
     if (tensor.size_bytes == 0 || trunk.uses(tensor.name)) continue;
-    // Old exports carry what is computed here, and a copy of tied embeddings.
-    if (tensor.name.ends_with(".rotary_emb.inv_freq")) continue;
-    if (config.tied_embeddings && tensor.name.starts_with("lm_head.")) continue;
+    if (may_ignore_tensor(config, tensor.name)) continue;
     const bool of_experts =
         std::any_of(experts.begin(), experts.end(), [&](const ExpertNames& names) {
           return starts_with(tensor.name, names.per_expert_prefix) ||

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "model/families.h"
 #include "model/measure.h"
 #include "model/model_impl.h"
 #include "model/pins.h"

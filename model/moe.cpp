@@ -1,8 +1,8 @@
 #include "model/moe.h"
 
 #include <algorithm>
-#include <compare>
 #include <cstring>
+#include <utility>
 
 #include "io/check.h"
 
@@ -19,17 +19,16 @@ constexpr uint32_t kSweepTokens = 9;
 
 }  // namespace
 
-Moe::Moe(Trunk& trunk, const std::string& prefix, const ModelConfig& config,
+Moe::Moe(Trunk& trunk, Router router, std::optional<SharedExpert> shared, const ModelConfig& config,
          const ExpertSource& source, uint32_t source_layer)
     : hidden_(config.hidden),
       width_(config.expert_intermediate),
       experts_(config.experts),
       top_k_(config.experts_per_token),
-      normalize_(config.normalize_top_k),
       source_layer_(source_layer),
       model_layer_(source.model_layer(source_layer)),
-      router_(trunk, prefix + ".gate", {.rows = config.experts, .cols = config.hidden}, false,
-              false) {
+      router_(std::move(router)),
+      shared_(std::move(shared)) {
   const std::span<const ProjectionFormat> formats = source.projections(source_layer);
   SLUICE_CHECK(formats.size() == stored_.size());
   for (uint32_t i = 0; i < stored_.size(); ++i) {
@@ -47,16 +46,15 @@ Moe::Moe(Trunk& trunk, const std::string& prefix, const ModelConfig& config,
       matrix.format = plain_format(formats[i].dtype);
     }
   }
-  const bool shared =
+  const bool one_input =
       same_preparation(stored_[kGate], tables_[kGate].get(), stored_[kUp], tables_[kUp].get());
-  input_of_ = {kGate, shared ? kGate : kUp};
+  input_of_ = {kGate, one_input ? kGate : kUp};
 }
 
 void Moe::forward(const float* x, Run& run, float* y) const {
-  route(x, run);
+  router_.forward(x, run);
   if (run.routing != nullptr) report_routing(run);
   group_pairs(run);
-  prepare_inputs(x, run);
 
   Activations& a = *run.activations;
   std::vector<uint32_t> wanted;
@@ -70,6 +68,13 @@ void Moe::forward(const float* x, Run& run, float* y) const {
   const bool sweep = run.tokens >= kSweepTokens;
   ExpertStream::Fetch fetch =
       run.experts->fetch(source_layer_, wanted, sweep ? FetchMode::sweep : FetchMode::decode);
+  // The reads are under way. The shared expert uses the same scratch as the routed ones, so it is
+  // done before their inputs are prepared.
+  if (shared_) {
+    shared_->forward(x, run, a.shared);
+    run.experts->poll();
+  }
+  prepare_inputs(x, run);
   std::vector<Ready> ready;
   for (;;) {
     ready.clear();
@@ -99,41 +104,6 @@ void Moe::forward(const float* x, Run& run, float* y) const {
     for (const Ready& expert : ready) fetch.release(expert.fetch_index);
   }
   sum_experts(run, y);
-}
-
-// Chooses each token's experts and their weights, in router order. What comes out does not depend
-// on how the experts are numbered (a repacked model numbers them anew): the softmax sums its terms
-// in the order of the scores.
-void Moe::route(const float* x, Run& run) const {
-  Activations& a = *run.activations;
-  const LinearCall call[] = {{&router_, a.router, experts_}};
-  apply_linears(run.compute, call, x, hidden_, run.tokens, a.inputs);
-  run.compute.workers->run(run.tokens, [&](uint32_t t, uint32_t) {
-    float* scores = a.router + uint64_t{t} * experts_;
-    uint32_t* chosen = a.chosen + uint64_t{t} * top_k_;
-    for (uint32_t j = 0; j < top_k_; ++j) {
-      uint32_t best = experts_;
-      for (uint32_t e = 0; e < experts_; ++e) {
-        const bool taken = std::find(chosen, chosen + j, e) != chosen + j;
-        if (!taken && (best == experts_ || scores[e] > scores[best])) best = e;
-      }
-      chosen[j] = best;
-    }
-    // From here on the j-th score is that of the j-th expert chosen. A total order, as NaNs must
-    // not lead the sort astray.
-    std::sort(scores, scores + experts_,
-              [](float left, float right) { return std::strong_order(left, right) > 0; });
-    run.compute.kernels->softmax(scores, experts_);
-    float* weights = a.chosen_weights + uint64_t{t} * top_k_;
-    float sum = 0;
-    for (uint32_t j = 0; j < top_k_; ++j) {
-      weights[j] = scores[j];
-      sum += weights[j];
-    }
-    if (normalize_) {
-      for (uint32_t j = 0; j < top_k_; ++j) weights[j] /= sum;
-    }
-  });
 }
 
 void Moe::report_routing(const Run& run) const {
@@ -273,6 +243,7 @@ void Moe::sum_experts(Run& run, float* y) const {
       run.compute.kernels->add_scaled(a.chosen_weights[pair], a.expert_rows + pair * hidden_,
                                       hidden_, out);
     }
+    if (shared_) run.compute.kernels->add(a.shared + uint64_t{t} * hidden_, hidden_, out);
   });
 }
 

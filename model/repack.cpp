@@ -161,6 +161,11 @@ class Repacking {
     for (const ExpertLayout& layout : layouts_) grid.layers.push_back(layout.model_layer);
     Permutation permutation;
     if (options_.permutation) {
+      if (config_.router.groups_per_token < config_.router.groups) {
+        throw Error(options_.model.string(), ": its router chooses among ", config_.router.groups,
+                    " groups of experts by their numbers (n_group), so they cannot be numbered "
+                    "anew; repack without a permutation");
+      }
       permutation = read_permutation(*options_.permutation, grid);
       report_.permuted = true;
     }
@@ -219,6 +224,8 @@ class Repacking {
         throw Error(options_.model.string(), ": tensor ", names_[layer].router,
                     ".weight is missing, whose rows would move with the experts");
       }
+      const std::string& correction = names_[layer].router_correction;
+      if (!correction.empty()) orders.emplace(correction, order_[layer]);
     }
     return orders;
   }

@@ -6,6 +6,7 @@
 
 #include "io/error.h"
 #include "model/chat_template.h"
+#include "model/families.h"
 #include "tools/command_line.h"
 
 namespace sluice {
@@ -147,6 +148,9 @@ ParsedCommandLine parse_generate_options(std::vector<std::string> arguments) {
   app.get_formatter()->column_width(42);
   app.footer(kExamples);
   app.set_version_flag("--version", std::string("stream-generate ") + version());
+  app.add_flag_callback(
+      "--list-families", [] { throw CLI::CallForVersion(families_text(), 0); },
+      "Print the families of models that are known, and exit");
   add_prompt_options(app, options);
   add_chat_options(app, options);
   add_length_options(app, options);

@@ -46,7 +46,8 @@ struct GenerateOptions : EngineOptions {  // context 0: as long as prompt and --
 // What the command line came to: options to run with, or a text to print and a status to exit with.
 struct ParsedCommandLine {
   std::optional<GenerateOptions> options;
-  std::string text;  // --help and --version: for standard output; usage errors: for standard error
+  std::string text;  // --help, --version, --list-families: for standard output; usage errors: for
+                     // standard error
   int exit_status = 0;  // 0, or kUsageExit (tools/program.h)
 };
 

@@ -202,7 +202,8 @@ INSTANTIATE_TEST_SUITE_P(Cases, RepackedFiles, testing::Values("qwen3_moe", "tq3
                          [](const auto& test) { return test.param; });
 
 INSTANTIATE_TEST_SUITE_P(Cases, RepackedGolden,
-                         testing::Values("qwen3_moe", "tq3_qwen3_moe", "tq4_qwen3_moe",
+                         testing::Values("mixtral", "qwen2_moe", "qwen3_moe", "glm4_moe",
+                                         "minimax_m2", "tq3_qwen3_moe", "tq4_qwen3_moe",
                                          "tq3a_tq2e_qwen3_moe", "tq3_qwen3_moe_h12",
                                          "tq3_qwen3_moe_h20_h28", "tq3_qwen3_moe_blockwise"),
                          [](const auto& test) { return test.param; });
@@ -242,6 +243,21 @@ TEST_F(Repack, TheSameFilesWhateverTheThreadsAndTheMemory) {
   other.memory_bytes = 103'000'000;  // batches of two experts
   repack(other, {});
   EXPECT_EQ(content(other.out), expected);
+}
+
+// Groups are made of neighbours, so a new order would make other groups.
+TEST_F(Repack, ExpertsThatAreChosenInGroupsKeepTheirNumbers) {
+  fs::remove_all(model_);
+  fs::copy(golden_directory("glm4_moe"), model_);
+  std::string config = bytes_of(model_ / "config.json");
+  const auto set = [&config](const std::string& from, const std::string& to) {
+    ASSERT_NE(config.find(from), std::string::npos);
+    config.replace(config.find(from), from.size(), to);
+  };
+  set("\"n_group\": 1", "\"n_group\": 4");
+  fs::remove(model_ / "config.json");
+  std::ofstream(model_ / "config.json") << config;
+  EXPECT_THAT(failure_of_permutation(shuffled(model_, 3)), HasSubstr("4 groups of experts"));
 }
 
 TEST_F(Repack, RoutersAndPinsMoveWithTheirExperts) {

@@ -1,4 +1,6 @@
-sluice_test(model config sluice::model)
+foreach(unit config config_rope families rope router published_configs)
+  sluice_test(model ${unit} sluice::model nlohmann_json::nlohmann_json)
+endforeach()
 sluice_test(model machine sluice::model)
 foreach(unit bpe normalizer pre_tokenizer split_regex tokenizer detokenizer sampler)
   sluice_test(model ${unit} sluice::model nlohmann_json::nlohmann_json)
