@@ -19,7 +19,7 @@
 namespace sluice::kernels {
 namespace {
 
-constexpr uint32_t kChunkGroups = 128;
+constexpr uint32_t kChunkGroups = 128;  // 8 KiB of stack for 8 vectors
 constexpr size_t kTileScaleBytes = 32;  // of one group: 16 F16
 // Ahead of every stream of codes, into the second cache: a page and so beyond what processors
 // prefetch of themselves, which ends with the page. Where the loop waits for memory anyway (many
