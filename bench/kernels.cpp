@@ -4,13 +4,16 @@
 //   kernels [--mb N] [--cols N] [--group N] [--rounds N] [--threads N] [--quick]
 //
 // Weights far larger than the last cache are multiplied once from end to end with 1 to 8 vectors,
-// in rows and in tiles, each thread its own half; beside it a plain loop reads the same bytes. The
+// in rows and in tiles, each thread its own part; beside it a plain loop reads the same bytes. The
 // figures are GB/s of stored bytes, medians of the rounds, and the median of the rounds' ratios to
-// that loop. The encoder works on one thread from bf16 in memory: MB/s of bf16.
+// that loop (of rows too the tiles' bytes are counted, so that times compare); with --mb 1 the
+// weights come from the cache instead. The encoder works on one thread from bf16 in memory: MB/s of
+// bf16. Times are the processor's own (own_seconds).
 #include "kernels/kernels.h"
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cstdio>
 #include <cstring>
@@ -18,6 +21,7 @@
 #include <functional>
 #include <random>
 #include <span>
+#include <stdexcept>
 #include <thread>
 #include <vector>
 
@@ -66,7 +70,7 @@ double seconds_on(uint32_t threads, const std::function<void(uint32_t)>& work) {
   return *std::max_element(times.begin(), times.end());
 }
 
-volatile uint64_t g_sum;  // keeps the reading
+std::atomic<uint64_t> kept_sum;  // keeps the reading from being optimized away
 
 void read_plainly(std::span<const std::byte> bytes) {
   using Words = uint64_t __attribute__((vector_size(16)));  // every processor of x86-64 has these
@@ -78,7 +82,7 @@ void read_plainly(std::span<const std::byte> bytes) {
   }
   uint64_t total = 0;
   for (const Words& sum : sums) total += sum[0] + sum[1];
-  g_sum = total;
+  kept_sum = total;
 }
 
 std::vector<float> values_of(uint32_t length) {
@@ -97,6 +101,7 @@ struct Weights {
     const uint64_t row_bytes = uint64_t{kernels::row_words(settings.cols, length)} * 4 +
                                uint64_t{settings.cols / settings.group} * 2;
     const auto count = static_cast<uint32_t>((settings.mb << 20) / row_bytes / 64 * 64);
+    if (count == 0) throw std::invalid_argument("--mb is less than 64 rows of --cols");
     codebook = kernels::make_codebook(values_of(length).data(), length);
     rows = {.format = kernels::Format::turboquant,
             .rows = count,
@@ -117,13 +122,14 @@ struct Weights {
 class Inputs {
  public:
   Inputs(const Settings& settings, uint32_t vectors)
-      : values_(uint64_t{vectors} * settings.cols * 2 + 128),
+      : value_stride_((settings.cols + 63) / 64 * 64),
+        values_(uint64_t{vectors} * value_stride_ * 2),
         scales_(uint64_t{vectors} * (settings.cols / settings.group)),
         sums_(scales_.size()) {
     view = {.values = values_.bytes().data(),
             .scales = scales_.data(),
             .sums = sums_.data(),
-            .value_stride = (settings.cols + 63) / 64 * 64,
+            .value_stride = value_stride_,
             .group_stride = settings.cols / settings.group};
     std::mt19937 random(1);
     std::normal_distribution<float> gaussian;
@@ -136,6 +142,7 @@ class Inputs {
   kernels::QuantizedVectors view;
 
  private:
+  uint32_t value_stride_;
   Slab values_;
   std::vector<float> scales_;
   std::vector<int32_t> sums_;

@@ -97,5 +97,11 @@ class TileCodes<256> {
   }
 };
 
+// Vector kIndex of a unit, for store_bytes.
+template <uint32_t kIndex, typename C>
+inline PlaceBytes place_bytes(const C& codes, const typename C::Unit& unit) {
+  return codes.template bytes<kIndex>(unit);
+}
+
 }  // namespace
 }  // namespace sluice::kernels

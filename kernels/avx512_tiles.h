@@ -45,7 +45,7 @@ inline void store_bytes(uint8_t* to, Quad quad) { _mm512_storeu_si512(to, quad.v
 template <uint32_t kLength>
 class TileCodes;
 
-// quad<i>: vector i of a unit. bytes<i>: the same, for store_bytes.
+// quad<i>: vector i of a unit.
 template <>
 class TileCodes<4> {
  public:
@@ -56,10 +56,6 @@ class TileCodes<4> {
       : tables_{codebook_table<2, 0>(codebook), codebook_table<2, 2>(codebook),
                 codebook_table<2, 4>(codebook)} {}
 
-  template <uint32_t kIndex>
-  Quad bytes(const Unit& unit) const {
-    return quad<kIndex>(unit);
-  }
   template <uint32_t kIndex>
   Quad quad(const Unit& unit) const {
     const __m512i codes = unit.v[kIndex / 4];
@@ -83,10 +79,6 @@ class TileCodes<8> {
   explicit TileCodes(const Codebook& codebook)
       : tables_{codebook_table<3, 0>(codebook), codebook_table<3, 3>(codebook)} {}
 
-  template <uint32_t kIndex>
-  Quad bytes(const Unit& unit) const {
-    return quad<kIndex>(unit);
-  }
   template <uint32_t kIndex>
   Quad quad(const Unit& unit) const {
     if constexpr (kIndex < 6) {
@@ -121,10 +113,6 @@ class TileCodes<16> {
   explicit TileCodes(const Codebook& codebook) : table_(codebook_table<4, 0>(codebook)) {}
 
   template <uint32_t kIndex>
-  Quad bytes(const Unit& unit) const {
-    return quad<kIndex>(unit);
-  }
-  template <uint32_t kIndex>
   Quad quad(const Unit& unit) const {
     const __m512i codes = unit.v[kIndex / 2];
     const __m512i indices = kIndex % 2 == 0 ? codes : _mm512_srli_epi16(codes, 4);
@@ -145,14 +133,16 @@ class TileCodes<256> {
   explicit TileCodes(const Codebook&) {}
 
   template <uint32_t kIndex>
-  Quad bytes(const Unit& unit) const {
-    return quad<kIndex>(unit);
-  }
-  template <uint32_t kIndex>
   Quad quad(const Unit& unit) const {
     return {unit.v[kIndex]};
   }
 };
+
+// Vector kIndex of a unit, for store_bytes.
+template <uint32_t kIndex, typename C>
+inline Quad place_bytes(const C& codes, const typename C::Unit& unit) {
+  return codes.template quad<kIndex>(unit);
+}
 
 }  // namespace
 }  // namespace sluice::kernels

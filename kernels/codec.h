@@ -7,9 +7,9 @@
 //   scale_g = F16(max(1e-7, √(Σv² / group)))
 //   index_i = the centroid c for which c · scale_g is nearest to v_i
 //
-// (table.encode says exactly how.) The bytes are the same for every table and for any split of the
-// rows among threads. Like the rest of this folder it allocates
-// nothing, locks nothing and throws nothing; a Codec is read-only once made and may be shared.
+// (kernels.h says exactly how: Encoding.) The bytes are the same for every table and for any split
+// of the rows among threads. Like the rest of this folder it allocates nothing, locks nothing and
+// throws nothing; a Codec is read-only once made and may be shared.
 #pragma once
 
 #include <cstddef>
@@ -21,8 +21,8 @@
 namespace sluice::kernels {
 
 // Lloyd–Max centroids of N(0, 1), ascending; what a group divided by its RMS is close to, since the
-// rotation makes its values nearly Gaussian; for 8 bits (256) the odd multiples of 1/64 up to ±255,
-// exact in F16. length: 3 (ternary), 4, 8, 16 or 256. Static storage.
+// rotation makes its values nearly Gaussian; for 8 bits (256) the odd multiples of 1/64 up to
+// ±255/64, exact in F16. length: 3 (ternary), 4, 8, 16 or 256. Static storage.
 std::span<const float> gaussian_centroids(uint32_t length);
 
 // Random ±1 for a rotation: bit i % 64, lowest first, of word i / 64 of splitmix64(seed).

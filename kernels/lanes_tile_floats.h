@@ -45,7 +45,7 @@ struct GroupCodes {
 
 template <typename C, uint32_t kIndex = 0>
 inline void unpack_unit(const C& codes, const typename C::Unit& unit, uint8_t (*vectors)[64]) {
-  store_bytes(vectors[kIndex], codes.template bytes<kIndex>(unit));
+  store_bytes(vectors[kIndex], place_bytes<kIndex>(codes, unit));
   if constexpr (kIndex + 1 < 8) unpack_unit<C, kIndex + 1>(codes, unit, vectors);
 }
 
