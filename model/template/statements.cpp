@@ -83,11 +83,12 @@ const std::vector<Value>& Interpreter::loop_items(const Statement& statement, Sc
   const std::vector<Value>& items = iterate(iterable, runtime_.heap);
   if (statement.condition == nullptr) return items;
   List& kept = runtime_.heap.list();
+  Scope* inner = &runtime_.heap.scope(&scope);
   for (size_t i = 0; i < items.size(); ++i) {
     const Value element = items[i];
-    Scope& inner = runtime_.heap.scope(&scope);
-    assign(*statement.targets[0], element, inner);
-    if (is_true(evaluate(*statement.condition, inner))) runtime_.heap.append(kept, element);
+    inner = &runtime_.heap.next_scope(*inner);
+    assign(*statement.targets[0], element, *inner);
+    if (is_true(evaluate(*statement.condition, *inner))) runtime_.heap.append(kept, element);
   }
   return kept.items;
 }
@@ -96,20 +97,21 @@ Interpreter::Flow Interpreter::execute_loop(const Statement& statement, Scope& s
   const std::vector<Value>& items = loop_items(statement, scope);
   if (items.empty()) return execute(statement.otherwise, runtime_.heap.scope(&scope));
   Loop& loop = runtime_.heap.loop(items);
+  Scope* inner = &runtime_.heap.scope(&scope);
   // By place, since the body may append to the list that it goes over.
   for (loop.index = 0; loop.index < items.size(); ++loop.index) {
     const Value element = items[loop.index];
-    Scope& inner = runtime_.heap.scope(&scope);
+    inner = &runtime_.heap.next_scope(*inner);
     runtime_.meter.step();
     line_ = statement.line;
-    runtime_.heap.set(inner, "loop", Value::loop(&loop));
-    assign(*statement.targets[0], element, inner);
-    if (execute(statement.body, inner) == Flow::loop_break) break;
+    runtime_.heap.set(*inner, "loop", Value::loop(&loop));
+    assign(*statement.targets[0], element, *inner);
+    if (execute(statement.body, *inner) == Flow::loop_break) break;
   }
   return Flow::end;
 }
 
-Interpreter::Flow Interpreter::execute_scope(const Statement& statement, const Scope& scope) {
+Interpreter::Flow Interpreter::execute_scope(const Statement& statement, Scope& scope) {
   Scope& inner = runtime_.heap.scope(&scope);
   for (size_t i = 0; i < statement.targets.size(); ++i) {
     assign(*statement.targets[i], evaluate(*statement.values[i], scope), inner);
@@ -117,7 +119,7 @@ Interpreter::Flow Interpreter::execute_scope(const Statement& statement, const S
   return execute(statement.body, inner);
 }
 
-void Interpreter::execute_call(const Statement& statement, const Scope& scope) {
+void Interpreter::execute_call(const Statement& statement, Scope& scope) {
   const Value caller = runtime_.heap.macro(&statement, &scope);
   const Value result = evaluate_call(*statement.expression, scope, &caller);
   const Value text = to_string(result, runtime_.heap);
@@ -148,7 +150,7 @@ void Interpreter::assign(const Expression& target, const Value& value, Scope& sc
   for (size_t i = 0; i < parts.size(); ++i) assign(*target.operands[i], parts[i], scope);
 }
 
-Value Interpreter::captured(const Statement& statement, const Scope& scope) {
+Value Interpreter::captured(const Statement& statement, Scope& scope) {
   TextBuilder text(runtime_.heap);
   TextBuilder* const outer = std::exchange(out_, &text);
   const bool outer_captures = std::exchange(captures_, true);
