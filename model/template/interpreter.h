@@ -31,6 +31,7 @@ class Interpreter {
   const std::vector<Value>& loop_items(const Statement& statement, Scope& scope);
   Flow execute_scope(const Statement& statement, Scope& scope);
   void execute_call(const Statement& statement, Scope& scope);
+  void put_out(const Value& value);
   void assign(const Expression& target, const Value& value, Scope& scope);
   // What a body puts out, through the statement's filter if it has one.
   Value captured(const Statement& statement, Scope& scope);

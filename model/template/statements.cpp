@@ -24,16 +24,11 @@ Interpreter::Flow Interpreter::execute(const Statement& statement, Scope& scope)
   line_ = statement.line;
   switch (statement.kind) {
     case StatementKind::text:
-      if (!captures_) runtime_.meter.output(statement.text.size());
-      out_->add(statement.text);
+      put_out(Value::string(statement.text));
       return Flow::end;
-    case StatementKind::output: {
-      const Value text = to_string(evaluate(*statement.expression, scope), runtime_.heap);
-      if (text.is(Kind::undefined)) return Flow::end;
-      if (!captures_) runtime_.meter.output(text.text().size());
-      out_->add(text.text());
+    case StatementKind::output:
+      put_out(evaluate(*statement.expression, scope));
       return Flow::end;
-    }
     case StatementKind::loop:
       return execute_loop(statement, scope);
     case StatementKind::branch:
@@ -53,12 +48,9 @@ Interpreter::Flow Interpreter::execute(const Statement& statement, Scope& scope)
     case StatementKind::call_block:
       execute_call(statement, scope);
       return Flow::end;
-    case StatementKind::filter_block: {
-      const Value text = to_string(captured(statement, scope), runtime_.heap);
-      if (!captures_) runtime_.meter.output(text.text().size());
-      out_->add(text.text());
+    case StatementKind::filter_block:
+      put_out(captured(statement, scope));
       return Flow::end;
-    }
     case StatementKind::scope:
       return execute_scope(statement, scope);
     case StatementKind::loop_break:
@@ -121,11 +113,13 @@ Interpreter::Flow Interpreter::execute_scope(const Statement& statement, Scope& 
 
 void Interpreter::execute_call(const Statement& statement, Scope& scope) {
   const Value caller = runtime_.heap.macro(&statement, &scope);
-  const Value result = evaluate_call(*statement.expression, scope, &caller);
-  const Value text = to_string(result, runtime_.heap);
-  if (text.is(Kind::undefined)) return;
-  if (!captures_) runtime_.meter.output(text.text().size());
-  out_->add(text.text());
+  put_out(evaluate_call(*statement.expression, scope, &caller));
+}
+
+void Interpreter::put_out(const Value& value) {
+  const std::string_view text = to_string(value, runtime_.heap).text();
+  if (!captures_) runtime_.meter.output(text.size());
+  out_->add(text);
 }
 
 void Interpreter::assign(const Expression& target, const Value& value, Scope& scope) {
