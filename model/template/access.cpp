@@ -56,9 +56,12 @@ void check_bound(const Value& value) {
 
 // Where each character of text begins, and the end.
 std::vector<size_t> character_places(std::string_view text, Heap& heap) {
-  heap.meter().memory(text.size() * sizeof(size_t));
-  heap.meter().elements(text.size());
+  const uint64_t bytes = text.size() * sizeof(size_t);
+  heap.meter().memory(bytes);  // refused before it is taken, and soon gone
+  heap.meter().give_back(bytes);
+  heap.meter().bytes(text.size());
   std::vector<size_t> places;
+  places.reserve(text.size() + 1);
   size_t place = 0;
   for_each_character(text, [&](std::string_view character) {
     places.push_back(place);

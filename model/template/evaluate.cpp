@@ -7,7 +7,7 @@
 
 namespace sluice::jinja {
 
-Value Interpreter::evaluate(const Expression& expression, const Scope& scope) {
+Value Interpreter::evaluate(const Expression& expression, Scope& scope) {
   const Nesting nesting(runtime_.meter);
   runtime_.meter.step();
   line_ = expression.line;
@@ -15,13 +15,13 @@ Value Interpreter::evaluate(const Expression& expression, const Scope& scope) {
 }
 
 // An operand's value; what fails afterwards is the expression's.
-Value Interpreter::operand(const Expression& expression, size_t index, const Scope& scope) {
+Value Interpreter::operand(const Expression& expression, size_t index, Scope& scope) {
   const Value value = evaluate(*expression.operands[index], scope);
   line_ = expression.line;
   return value;
 }
 
-Value Interpreter::dispatch(const Expression& expression, const Scope& scope) {
+Value Interpreter::dispatch(const Expression& expression, Scope& scope) {
   switch (expression.kind) {
     case ExpressionKind::constant:
       return expression.value;
@@ -88,7 +88,7 @@ Value Interpreter::look_up(std::string_view name, const Scope& scope) const {
   return function != nullptr ? Value::function(function) : Value::undefined(name);
 }
 
-Value Interpreter::evaluate_list(const Expression& expression, const Scope& scope) {
+Value Interpreter::evaluate_list(const Expression& expression, Scope& scope) {
   List& list = runtime_.heap.list(expression.kind == ExpressionKind::tuple ? List::Flavor::tuple
                                                                            : List::Flavor::list);
   for (const Expression* item : expression.operands) {
@@ -97,7 +97,7 @@ Value Interpreter::evaluate_list(const Expression& expression, const Scope& scop
   return Value::list(&list);
 }
 
-Value Interpreter::evaluate_dict(const Expression& expression, const Scope& scope) {
+Value Interpreter::evaluate_dict(const Expression& expression, Scope& scope) {
   Dict& dict = runtime_.heap.dict();
   for (size_t i = 0; i < expression.operands.size(); i += 2) {
     const Value key = operand(expression, i, scope);
@@ -107,7 +107,7 @@ Value Interpreter::evaluate_dict(const Expression& expression, const Scope& scop
   return Value::dict(&dict);
 }
 
-Value Interpreter::evaluate_concatenation(const Expression& expression, const Scope& scope) {
+Value Interpreter::evaluate_concatenation(const Expression& expression, Scope& scope) {
   TextBuilder text(runtime_.heap);
   for (size_t i = 0; i < expression.operands.size(); ++i) {
     add_text(operand(expression, i, scope), runtime_.heap, text);
@@ -116,7 +116,7 @@ Value Interpreter::evaluate_concatenation(const Expression& expression, const Sc
 }
 
 // a < b < c is a < b and b < c, with b evaluated once.
-Value Interpreter::evaluate_comparison(const Expression& expression, const Scope& scope) {
+Value Interpreter::evaluate_comparison(const Expression& expression, Scope& scope) {
   Value left = operand(expression, 0, scope);
   for (size_t i = 0; i < expression.operators.size(); ++i) {
     const Value right = operand(expression, i + 1, scope);
@@ -128,7 +128,7 @@ Value Interpreter::evaluate_comparison(const Expression& expression, const Scope
   return Value::boolean(true);
 }
 
-Value Interpreter::evaluate_item(const Expression& expression, const Scope& scope) {
+Value Interpreter::evaluate_item(const Expression& expression, Scope& scope) {
   const Value subject = operand(expression, 0, scope);
   const Expression& key = *expression.operands[1];
   if (key.kind != ExpressionKind::slice) {
@@ -144,7 +144,7 @@ Value Interpreter::evaluate_item(const Expression& expression, const Scope& scop
   return slice(subject, {.start = start, .stop = stop, .step = step}, runtime_.heap);
 }
 
-Value Interpreter::evaluate_filter(const Expression& expression, const Scope& scope) {
+Value Interpreter::evaluate_filter(const Expression& expression, Scope& scope) {
   const Value subject =
       expression.operands[0] != nullptr ? operand(expression, 0, scope) : filtered_;
   const Arguments arguments = evaluate_arguments(expression.arguments, scope);
@@ -152,7 +152,7 @@ Value Interpreter::evaluate_filter(const Expression& expression, const Scope& sc
   return apply_filter(runtime_, expression.name, subject, arguments);
 }
 
-Arguments Interpreter::evaluate_arguments(const ArgumentList& list, const Scope& scope) {
+Arguments Interpreter::evaluate_arguments(const ArgumentList& list, Scope& scope) {
   Arguments arguments;
   for (const Expression* value : list.positional) {
     arguments.positional.push_back(evaluate(*value, scope));
@@ -181,8 +181,7 @@ Arguments Interpreter::evaluate_arguments(const ArgumentList& list, const Scope&
 }
 
 // caller: what a call block hands over, or null.
-Value Interpreter::evaluate_call(const Expression& expression, const Scope& scope,
-                                 const Value* caller) {
+Value Interpreter::evaluate_call(const Expression& expression, Scope& scope, const Value* caller) {
   const Expression& callee = *expression.operands[0];
   const auto arguments_of_call = [&] {
     Arguments arguments = evaluate_arguments(expression.arguments, scope);

@@ -3,6 +3,12 @@
 #include <utility>
 
 namespace sluice::jinja {
+namespace {
+
+// With its node and its part of the table.
+constexpr uint64_t kVariableBytes = sizeof(std::pair<std::string_view, Value>) + 64;
+
+}  // namespace
 
 std::string_view Heap::keep(std::string text) {
   meter_.memory(text.size());
@@ -32,20 +38,28 @@ void Heap::set(Dict& dict, const Value& key, const Value& value) {
 
 Namespace& Heap::name_space() { return add(name_spaces_, Namespace()); }
 
-Scope& Heap::scope(const Scope* parent) {
-  return add(scopes_, Scope{.parent = parent, .variables = {}});
+Scope& Heap::scope(Scope* parent) { return add(scopes_, Scope{.parent = parent, .variables = {}}); }
+
+Scope& Heap::next_scope(Scope& used) {
+  if (used.kept) return scope(used.parent);
+  meter_.give_back(used.variables.size() * kVariableBytes);
+  used.variables.clear();
+  return used;
 }
 
 void Heap::set(Scope& scope, std::string_view name, const Value& value) {
-  const auto [place, is_new] = scope.variables.insert_or_assign(name, value);
-  if (is_new) meter_.memory(sizeof(*place) + 64);
+  const bool is_new = scope.variables.insert_or_assign(name, value).second;
+  if (is_new) meter_.memory(kVariableBytes);
 }
 
 Loop& Heap::loop(const std::vector<Value>& items) {
   return add(loops_, Loop{.items = &items, .index = 0, .last_changed = {}});
 }
 
-Value Heap::macro(const Statement* definition, const Scope* scope) {
+Value Heap::macro(const Statement* definition, Scope* scope) {
+  for (Scope* place = scope; place != nullptr && !place->kept; place = place->parent) {
+    place->kept = true;
+  }
   return Value::macro(&add(macros_, Macro{.definition = definition, .scope = scope}));
 }
 

@@ -17,13 +17,14 @@ struct Statement;
 
 // The variables of a block, and what encloses it. A macro keeps the scope that it was defined in.
 struct Scope {
-  const Scope* parent = nullptr;
+  Scope* parent = nullptr;
   std::unordered_map<std::string_view, Value> variables;
+  bool kept = false;  // by a macro
 };
 
 struct Macro {
   const Statement* definition;
-  const Scope* scope;
+  Scope* scope;
 };
 
 struct Loop {
@@ -48,10 +49,12 @@ class Heap {
   Dict& dict();
   void set(Dict& dict, const Value& key, const Value& value);
   Namespace& name_space();
-  Scope& scope(const Scope* parent);
+  Scope& scope(Scope* parent);
   void set(Scope& scope, std::string_view name, const Value& value);
+  // An empty scope like `used`, which is not used any more: itself, unless a macro keeps it.
+  Scope& next_scope(Scope& used);
   Loop& loop(const std::vector<Value>& items);
-  Value macro(const Statement* definition, const Scope* scope);
+  Value macro(const Statement* definition, Scope* scope);
   Value method(const Value& subject, std::string_view name);
 
  private:

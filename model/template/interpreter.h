@@ -29,25 +29,26 @@ class Interpreter {
   Flow execute_branch(const Statement& statement, Scope& scope);
   Flow execute_loop(const Statement& statement, Scope& scope);
   const std::vector<Value>& loop_items(const Statement& statement, Scope& scope);
-  Flow execute_scope(const Statement& statement, const Scope& scope);
-  void execute_call(const Statement& statement, const Scope& scope);
+  Flow execute_scope(const Statement& statement, Scope& scope);
+  void execute_call(const Statement& statement, Scope& scope);
+  void put_out(const Value& value);
   void assign(const Expression& target, const Value& value, Scope& scope);
   // What a body puts out, through the statement's filter if it has one.
-  Value captured(const Statement& statement, const Scope& scope);
+  Value captured(const Statement& statement, Scope& scope);
 
   // evaluate.cpp
-  Value evaluate(const Expression& expression, const Scope& scope);
-  Value dispatch(const Expression& expression, const Scope& scope);
-  Value operand(const Expression& expression, size_t index, const Scope& scope);
+  Value evaluate(const Expression& expression, Scope& scope);
+  Value dispatch(const Expression& expression, Scope& scope);
+  Value operand(const Expression& expression, size_t index, Scope& scope);
   Value look_up(std::string_view name, const Scope& scope) const;
-  Value evaluate_list(const Expression& expression, const Scope& scope);
-  Value evaluate_dict(const Expression& expression, const Scope& scope);
-  Value evaluate_concatenation(const Expression& expression, const Scope& scope);
-  Value evaluate_comparison(const Expression& expression, const Scope& scope);
-  Value evaluate_item(const Expression& expression, const Scope& scope);
-  Value evaluate_filter(const Expression& expression, const Scope& scope);
-  Value evaluate_call(const Expression& expression, const Scope& scope, const Value* caller);
-  Arguments evaluate_arguments(const ArgumentList& list, const Scope& scope);
+  Value evaluate_list(const Expression& expression, Scope& scope);
+  Value evaluate_dict(const Expression& expression, Scope& scope);
+  Value evaluate_concatenation(const Expression& expression, Scope& scope);
+  Value evaluate_comparison(const Expression& expression, Scope& scope);
+  Value evaluate_item(const Expression& expression, Scope& scope);
+  Value evaluate_filter(const Expression& expression, Scope& scope);
+  Value evaluate_call(const Expression& expression, Scope& scope, const Value* caller);
+  Arguments evaluate_arguments(const ArgumentList& list, Scope& scope);
   Value call(const Value& callee, const Arguments& arguments);
   Value call_macro(const Macro& macro, const Arguments& arguments);
   void bind(const Macro& macro, const Arguments& arguments, Scope& scope);

@@ -95,22 +95,29 @@ void add_escape(char32_t code_point, std::string& out) {
   }
 }
 
-std::string quoted(std::string_view text, bool ensure_ascii) {
-  std::string out = "\"";
+// In pieces, so that a text that grows by its escapes is counted as it does.
+void add_quoted(std::string_view text, bool ensure_ascii, TextBuilder& out) {
+  constexpr size_t kPiece = 4096;
+  std::string piece = "\"";
   for_each_character(text, [&](std::string_view character) {
     constexpr std::string_view kShort = "\"\\\b\f\n\r\t";
     constexpr std::string_view kLetters = "\"\\bfnrt";
     const char32_t code_point = first_character(character);
     if (const size_t place = kShort.find(character[0]); place != kShort.npos) {
-      out += '\\';
-      out += kLetters[place];
+      piece += '\\';
+      piece += kLetters[place];
     } else if (code_point < 0x20 || (ensure_ascii && code_point > 0x7E)) {
-      add_escape(code_point, out);
+      add_escape(code_point, piece);
     } else {
-      out += character;
+      piece += character;
+    }
+    if (piece.size() > kPiece) {
+      out.add(piece);
+      piece.clear();
     }
   });
-  return out + "\"";
+  out.add(piece);
+  out.add("\"");
 }
 
 class Writer {
@@ -130,8 +137,7 @@ class Writer {
       case Kind::real:
         return out_.add(number(value.real()));
       case Kind::string:
-        heap_.meter().bytes(value.text().size());
-        return out_.add(quoted(value.text(), style_.ensure_ascii));
+        return add_quoted(value.text(), style_.ensure_ascii, out_);
       case Kind::list:
         if (value.list().can_index() && value.list().flavor != List::Flavor::range) {
           return add_list(value.list());
@@ -210,7 +216,7 @@ class Writer {
       if (!first) out_.add(style_.item_separator);
       first = false;
       new_line();
-      out_.add(quoted(key, style_.ensure_ascii));
+      add_quoted(key, style_.ensure_ascii, out_);
       out_.add(style_.key_separator);
       add(*value);
     }

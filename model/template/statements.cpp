@@ -24,16 +24,11 @@ Interpreter::Flow Interpreter::execute(const Statement& statement, Scope& scope)
   line_ = statement.line;
   switch (statement.kind) {
     case StatementKind::text:
-      if (!captures_) runtime_.meter.output(statement.text.size());
-      out_->add(statement.text);
+      put_out(Value::string(statement.text));
       return Flow::end;
-    case StatementKind::output: {
-      const Value text = to_string(evaluate(*statement.expression, scope), runtime_.heap);
-      if (text.is(Kind::undefined)) return Flow::end;
-      if (!captures_) runtime_.meter.output(text.text().size());
-      out_->add(text.text());
+    case StatementKind::output:
+      put_out(evaluate(*statement.expression, scope));
       return Flow::end;
-    }
     case StatementKind::loop:
       return execute_loop(statement, scope);
     case StatementKind::branch:
@@ -53,12 +48,9 @@ Interpreter::Flow Interpreter::execute(const Statement& statement, Scope& scope)
     case StatementKind::call_block:
       execute_call(statement, scope);
       return Flow::end;
-    case StatementKind::filter_block: {
-      const Value text = to_string(captured(statement, scope), runtime_.heap);
-      if (!captures_) runtime_.meter.output(text.text().size());
-      out_->add(text.text());
+    case StatementKind::filter_block:
+      put_out(captured(statement, scope));
       return Flow::end;
-    }
     case StatementKind::scope:
       return execute_scope(statement, scope);
     case StatementKind::loop_break:
@@ -83,11 +75,12 @@ const std::vector<Value>& Interpreter::loop_items(const Statement& statement, Sc
   const std::vector<Value>& items = iterate(iterable, runtime_.heap);
   if (statement.condition == nullptr) return items;
   List& kept = runtime_.heap.list();
+  Scope* inner = &runtime_.heap.scope(&scope);
   for (size_t i = 0; i < items.size(); ++i) {
     const Value element = items[i];
-    Scope& inner = runtime_.heap.scope(&scope);
-    assign(*statement.targets[0], element, inner);
-    if (is_true(evaluate(*statement.condition, inner))) runtime_.heap.append(kept, element);
+    inner = &runtime_.heap.next_scope(*inner);
+    assign(*statement.targets[0], element, *inner);
+    if (is_true(evaluate(*statement.condition, *inner))) runtime_.heap.append(kept, element);
   }
   return kept.items;
 }
@@ -96,20 +89,21 @@ Interpreter::Flow Interpreter::execute_loop(const Statement& statement, Scope& s
   const std::vector<Value>& items = loop_items(statement, scope);
   if (items.empty()) return execute(statement.otherwise, runtime_.heap.scope(&scope));
   Loop& loop = runtime_.heap.loop(items);
+  Scope* inner = &runtime_.heap.scope(&scope);
   // By place, since the body may append to the list that it goes over.
   for (loop.index = 0; loop.index < items.size(); ++loop.index) {
     const Value element = items[loop.index];
-    Scope& inner = runtime_.heap.scope(&scope);
+    inner = &runtime_.heap.next_scope(*inner);
     runtime_.meter.step();
     line_ = statement.line;
-    runtime_.heap.set(inner, "loop", Value::loop(&loop));
-    assign(*statement.targets[0], element, inner);
-    if (execute(statement.body, inner) == Flow::loop_break) break;
+    runtime_.heap.set(*inner, "loop", Value::loop(&loop));
+    assign(*statement.targets[0], element, *inner);
+    if (execute(statement.body, *inner) == Flow::loop_break) break;
   }
   return Flow::end;
 }
 
-Interpreter::Flow Interpreter::execute_scope(const Statement& statement, const Scope& scope) {
+Interpreter::Flow Interpreter::execute_scope(const Statement& statement, Scope& scope) {
   Scope& inner = runtime_.heap.scope(&scope);
   for (size_t i = 0; i < statement.targets.size(); ++i) {
     assign(*statement.targets[i], evaluate(*statement.values[i], scope), inner);
@@ -117,13 +111,15 @@ Interpreter::Flow Interpreter::execute_scope(const Statement& statement, const S
   return execute(statement.body, inner);
 }
 
-void Interpreter::execute_call(const Statement& statement, const Scope& scope) {
+void Interpreter::execute_call(const Statement& statement, Scope& scope) {
   const Value caller = runtime_.heap.macro(&statement, &scope);
-  const Value result = evaluate_call(*statement.expression, scope, &caller);
-  const Value text = to_string(result, runtime_.heap);
-  if (text.is(Kind::undefined)) return;
-  if (!captures_) runtime_.meter.output(text.text().size());
-  out_->add(text.text());
+  put_out(evaluate_call(*statement.expression, scope, &caller));
+}
+
+void Interpreter::put_out(const Value& value) {
+  const std::string_view text = to_string(value, runtime_.heap).text();
+  if (!captures_) runtime_.meter.output(text.size());
+  out_->add(text);
 }
 
 void Interpreter::assign(const Expression& target, const Value& value, Scope& scope) {
@@ -148,7 +144,7 @@ void Interpreter::assign(const Expression& target, const Value& value, Scope& sc
   for (size_t i = 0; i < parts.size(); ++i) assign(*target.operands[i], parts[i], scope);
 }
 
-Value Interpreter::captured(const Statement& statement, const Scope& scope) {
+Value Interpreter::captured(const Statement& statement, Scope& scope) {
   TextBuilder text(runtime_.heap);
   TextBuilder* const outer = std::exchange(out_, &text);
   const bool outer_captures = std::exchange(captures_, true);

@@ -129,7 +129,12 @@ TEST(Template, EndsInBoundedMemory) {
       "{% endfor %}";
   EXPECT_THAT(template_error(doubling, "{}", limits), HasSubstr("1000000 bytes of memory"));
   EXPECT_THAT(template_error("{{ [1] * 999999999 }}", "{}", limits), HasSubstr("memory"));
-  EXPECT_THAT(template_error("{% for i in range(99999) %}{% endfor %}", "{}", limits),
+  // Variables of a loop are used again, unless a macro keeps them.
+  EXPECT_EQ(template_error("{% for i in range(9999) %}{% set j = i %}{% endfor %}", "{}", limits),
+            "");
+  EXPECT_THAT(template_error("{% for i in range(9999) %}{% macro m() %}{{ i }}{% endmacro %}"
+                             "{% endfor %}",
+                             "{}", limits),
               HasSubstr("memory"));
   EXPECT_THAT(template_error("{% for i in range(9) %}{{ 'a' * 1000 }}{% endfor %}", "{}",
                              {.output_bytes = 5000}),
