@@ -27,12 +27,53 @@ std::string read_text(const std::string& path) {
   return text;
 }
 
-// What one window came to; it counts when the window is complete.
-struct PendingToken {
-  ScoredToken token;  // its logits are gone by then
-  double negative_log_likelihood = 0;
-  Comparison comparison;
-  double reference_likelihood = 0;  // negative log, too
+// Scores the tokens of one text; those of a window count when the window is complete.
+class Scorer {
+ public:
+  // scratch: written to by the reference, read from row on by what is compared with it; or null.
+  Scorer(EvaluationResult& result, ScratchLogits* scratch, uint64_t row)
+      : result_(result), scratch_(scratch), row_(row) {}
+
+  bool compares() const { return scratch_ != nullptr && !result_.reference; }
+
+  void token(const ScoredToken& token) {
+    Pending scored;
+    scored.token = token;
+    scored.likelihood = negative_log_likelihood(token.logits, token.id);
+    if (compares()) {
+      const std::span<const float> reference = scratch_->at(row_++);
+      scored.comparison = compare_logits(reference, token.logits);
+      scored.reference_likelihood = negative_log_likelihood(reference, token.id);
+    } else if (scratch_ != nullptr) {
+      scratch_->add(token.logits);
+    }
+    pending_.push_back(scored);
+  }
+
+  void finish_window() {
+    for (const Pending& scored : pending_) {
+      result_.likelihood.add(scored.likelihood);
+      if (!compares()) continue;
+      divergence_.add(scored.token, scored.comparison);
+      result_.over_reference.add(scored.likelihood - scored.reference_likelihood);
+    }
+    pending_.clear();
+  }
+
+  DivergenceSummary divergence() const { return divergence_.summary(); }
+
+ private:
+  struct Pending {
+    ScoredToken token;  // its logits are gone by the time that it counts
+    double likelihood = 0;
+    double reference_likelihood = 0;  // negative logarithms, both
+    Comparison comparison;
+  };
+  EvaluationResult& result_;
+  ScratchLogits* scratch_;
+  uint64_t row_;
+  std::vector<Pending> pending_;
+  DivergenceSum divergence_;
 };
 
 }  // namespace
@@ -58,8 +99,9 @@ void Evaluation::run() {
     for (const Compute compute : options_.computes) settings.push_back({model, compute, false});
   }
   for (const Setting& setting : settings) {
-    evaluate(setting);
+    if (calls_.should_stop()) stopped_ = true;
     if (stopped_) return;
+    evaluate(setting);
   }
 }
 
@@ -88,13 +130,9 @@ void Evaluation::read_tokens(const Setting& setting) {
 // The reference's logits are written once and compared with by every model.
 void Evaluation::make_scratch(const Setting& setting) {
   const uint32_t vocabulary = read_config(setting.model.directory).vocabulary;
-  uint64_t positions = 0;
-  for (const EvaluationText& text : tokens_) {
-    const Windows windows(text.ids.size(), options_.windows);
-    positions += windows.count() * windows.targets();
-  }
-  const ScratchLogits::Shape shape = {.positions = positions, .vocabulary = vocabulary};
-  calls_.say("reference: the logits of " + std::to_string(positions) + " positions take " +
+  const ScratchLogits::Shape shape = {.positions = first_row(texts_.size()),
+                                      .vocabulary = vocabulary};
+  calls_.say("reference: the logits of " + std::to_string(shape.positions) + " positions take " +
              bytes_text(shape.bytes()) + " in " + options_.scratch + "\n");
   scratch_.emplace(options_.scratch, shape);
 }
@@ -127,72 +165,56 @@ void Evaluation::evaluate(const Setting& setting) {
   }
 }
 
-void Evaluation::evaluate_text(const Setting& setting, size_t file, Session& session,
-                               Model& model) {
-  const EvaluationText& text = tokens_[file];
-  const Windows windows(text.ids.size(), options_.windows);
+EvaluationResult Evaluation::make_result(const Setting& setting, size_t file,
+                                         const Model& model) const {
   EvaluationResult result;
   result.model = setting.model;
   result.compute = setting.compute;
   result.reference = setting.reference;
   result.file = options_.files[file];
-  result.planned_windows = windows.count();
+  result.planned_windows = Windows(tokens_[file].ids.size(), options_.windows).count();
   result.has_experts = model.has_experts();
   result.plan = model.plan();
   result.threads = model.threads();
   result.io = model.io_description();
+  return result;
+}
 
-  const bool compare = scratch_ && !setting.reference;
-  uint64_t row = 0;  // of the reference's logits
-  for (size_t before = 0; compare && before < file; ++before) {
-    const Windows other(tokens_[before].ids.size(), options_.windows);
-    row += other.count() * other.targets();
+// Where the reference's logits for a text begin.
+uint64_t Evaluation::first_row(size_t file) const {
+  uint64_t row = 0;
+  for (size_t before = 0; before < file; ++before) {
+    const Windows windows(tokens_[before].ids.size(), options_.windows);
+    row += windows.count() * windows.targets();
   }
-  DivergenceSum divergence;
-  std::vector<PendingToken> pending;
+  return row;
+}
+
+void Evaluation::evaluate_text(const Setting& setting, size_t file, Session& session,
+                               Model& model) {
+  const Windows windows(tokens_[file].ids.size(), options_.windows);
+  EvaluationResult result = make_result(setting, file, model);
+  Scorer scorer(result, scratch_ ? &*scratch_ : nullptr, first_row(file));
   ProgressBar bar = stderr_progress(setting.model.label + " " + compute_name(setting.compute),
                                     ProgressBar::Unit::tokens);
   const uint64_t all_tokens = windows.count() * (options_.windows.context - 1);
   model.reset_stream_statistics();
   const auto start = std::chrono::steady_clock::now();
-  const WindowCalls calls = {
-      .token =
-          [&](const ScoredToken& token) {
-            PendingToken scored;
-            scored.token = token;
-            scored.negative_log_likelihood = negative_log_likelihood(token.logits, token.id);
-            if (setting.reference) scratch_->add(token.logits);
-            if (compare) {
-              const std::span<const float> reference = scratch_->at(row++);
-              scored.comparison = compare_logits(reference, token.logits);
-              scored.reference_likelihood = negative_log_likelihood(reference, token.id);
-            }
-            pending.push_back(scored);
-          },
-      .window =
-          [&](uint64_t) {
-            for (const PendingToken& scored : pending) {
-              result.likelihood.add(scored.negative_log_likelihood);
-              if (!compare) continue;
-              divergence.add(scored.token, scored.comparison);
-              result.over_reference.add(scored.negative_log_likelihood -
-                                        scored.reference_likelihood);
-            }
-            pending.clear();
-          },
-      .progress =
-          [&](uint64_t tokens) {
-            result.tokens = tokens;
-            bar.update(tokens, all_tokens);
-          },
-      .should_stop = calls_.should_stop};
-  result.windows = run_windows(session, text, windows, calls);
+  const WindowCalls calls = {.token = [&](const ScoredToken& token) { scorer.token(token); },
+                             .window = [&](uint64_t) { scorer.finish_window(); },
+                             .progress =
+                                 [&](uint64_t tokens) {
+                                   result.tokens = tokens;
+                                   bar.update(tokens, all_tokens);
+                                 },
+                             .should_stop = calls_.should_stop};
+  result.windows = run_windows(session, tokens_[file], windows, calls);
   bar.finish();
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   result.stream = model.stream_statistics();
   stopped_ = result.windows < windows.count();
-  if (compare) {
-    result.divergence = divergence.summary();
+  if (scorer.compares()) {
+    result.divergence = scorer.divergence();
     result.worst_text = worst_text(result);
   }
   results_.push_back(std::move(result));

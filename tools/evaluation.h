@@ -41,7 +41,7 @@ struct EvaluationResult {
 class Evaluation {
  public:
   struct Calls {
-    std::function<bool()> should_stop;
+    std::function<bool()> should_stop;                    // asked often
     std::function<void(const std::string& line)> say;     // of what is under way, with its newline
     std::function<void(const EvaluationResult&)> result;  // each one as it is complete
   };
@@ -60,6 +60,8 @@ class Evaluation {
   struct Setting;
   void evaluate(const Setting& setting);
   void evaluate_text(const Setting& setting, size_t file, Session& session, Model& model);
+  EvaluationResult make_result(const Setting& setting, size_t file, const Model& model) const;
+  uint64_t first_row(size_t file) const;
   void read_tokens(const Setting& setting);
   void make_scratch(const Setting& setting);
   std::string worst_text(const EvaluationResult& result) const;

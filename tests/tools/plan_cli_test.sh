@@ -7,25 +7,7 @@ program=$1
 model=$2
 dense=$3
 generate=$4
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-failures=0
-
-fail() {
-  echo "FAILED: $1"
-  sed 's/^/  stdout: /' "$work/out"
-  sed 's/^/  stderr: /' "$work/err"
-  failures=$((failures + 1))
-}
-
-# expect STATUS PATTERN ARGUMENT...: runs the program; what it says must match the pattern.
-expect() {
-  local status=$1 pattern=$2 got=0
-  shift 2
-  "$program" "$@" > "$work/out" 2> "$work/err" < /dev/null || got=$?
-  [ "$got" -eq "$status" ] || fail "status $got, expected $status: $*"
-  cat "$work/out" "$work/err" | grep -qE -- "$pattern" || fail "no '$pattern': $*"
-}
+. "$(dirname "$0")/cli.sh"
 
 verdicts() {
   expect 0 '^verdict: +runs$' --model "$model" --memory-gb 8
@@ -102,5 +84,4 @@ figures
 replayed
 no_plan
 
-[ "$failures" -eq 0 ] || { echo "$failures failures"; exit 1; }
-echo "all as expected"
+finish
