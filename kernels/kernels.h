@@ -193,8 +193,13 @@ struct Table {
   // [dim/2].
   void (*rope_halves)(float* x, uint32_t heads, uint32_t head_dim, uint32_t dim, const float* cos,
                       const float* sin);
+  // The same for pairs of neighbours (x[2i], x[2i + 1]).
+  void (*rope_pairs)(float* x, uint32_t heads, uint32_t head_dim, uint32_t dim, const float* cos,
+                     const float* sin);
   // x = exp(x - max) / Σ. n ≥ 1.
   void (*softmax)(float* x, uint32_t n);
+  // x = 1 / (1 + exp(-x)).
+  void (*sigmoid)(float* x, uint32_t n);
   // out = gate / (1 + exp(-gate)) * up; out may be gate.
   void (*swiglu)(const float* gate, const float* up, uint32_t n, float* out);
   // y += x;   y = fma(factor, x, y).

@@ -343,6 +343,18 @@ void rope_halves(float* x, uint32_t heads, uint32_t head_dim, uint32_t dim, cons
   }
 }
 
+void rope_pairs(float* x, uint32_t heads, uint32_t head_dim, uint32_t dim, const float* cos,
+                const float* sin) {
+  for (uint32_t head = 0; head < heads; ++head) {
+    float* pair = x + size_t{head} * head_dim;
+    for (uint32_t i = 0; i < dim / 2; ++i, pair += 2) {
+      const float a = pair[0], b = pair[1];
+      pair[0] = std::fma(a, cos[i], -(b * sin[i]));
+      pair[1] = std::fma(b, cos[i], a * sin[i]);
+    }
+  }
+}
+
 void softmax(float* x, uint32_t n) {
   float largest = x[0];
   for (uint32_t i = 1; i < n; ++i) largest = x[i] > largest ? x[i] : largest;
@@ -353,6 +365,10 @@ void softmax(float* x, uint32_t n) {
   }
   const float divisor = sum(total);
   for (uint32_t i = 0; i < n; ++i) x[i] /= divisor;
+}
+
+void sigmoid(float* x, uint32_t n) {
+  for (uint32_t i = 0; i < n; ++i) x[i] = 1.0f / (1.0f + exp_f32(-x[i]));
 }
 
 void swiglu(const float* gate, const float* up, uint32_t n, float* out) {
@@ -408,7 +424,9 @@ constexpr Table kTable = {
     .encode = encode,
     .rms_norm = rms_norm,
     .rope_halves = rope_halves,
+    .rope_pairs = rope_pairs,
     .softmax = softmax,
+    .sigmoid = sigmoid,
     .swiglu = swiglu,
     .add = add,
     .add_scaled = add_scaled,

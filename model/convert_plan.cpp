@@ -166,9 +166,9 @@ class Planner {
     matrix.cols = projection.cols;
     const bool rotated = config_.turboquant.rotated;
     for (uint32_t expert = 0; expert < names.experts; ++expert) {
-      const std::string path = stacked
-                                   ? prefix + "." + projection.name
-                                   : prefix + "." + std::to_string(expert) + "." + projection.name;
+      const std::string path =
+          stacked ? prefix + "." + projection.name
+                  : prefix + "." + std::to_string(expert) + "." + projection.per_expert_name;
       if (checkpoint_.find(path + ".weight") == nullptr) {
         throw Error(checkpoint_.directory().string(), ": experts of layer ", names.layer,
                     ": tensor ", path, ".weight is missing (experts can be read as one tensor ",

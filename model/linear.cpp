@@ -13,7 +13,6 @@ namespace sluice {
 
 namespace {
 
-constexpr std::array kPlain = {DType::bf16, DType::f16, DType::f32};
 constexpr std::array kHalf = {DType::f16};
 constexpr std::array kIndices = {DType::u32};
 
@@ -42,7 +41,7 @@ kernels::Format plain_format(DType dtype) {
 
 std::vector<float> read_vector(Trunk& trunk, const std::string& name, uint32_t n) {
   const std::array<uint64_t, 1> shape = {n};
-  const std::byte* bytes = trunk.tensor(name, kPlain, shape);
+  const std::byte* bytes = trunk.tensor(name, kPlainDTypes, shape);
   trunk.count_converted(n * sizeof(float));
   if (bytes == nullptr) return {};
   std::vector<float> values(n);
@@ -139,7 +138,7 @@ Linear::Linear(Trunk& trunk, const std::string& prefix, Shape shape, bool with_b
       }
     }
     const std::array<uint64_t, 2> plain_shape = {shape.rows, shape.cols};
-    matrix_.data = trunk.tensor(weight, kPlain, plain_shape);
+    matrix_.data = trunk.tensor(weight, kPlainDTypes, plain_shape);
     matrix_.format = plain_format(checkpoint.at(weight).dtype);
   }
   if (with_bias) bias_ = read_vector(trunk, prefix + ".bias", shape.rows);

@@ -42,7 +42,9 @@ std::unique_ptr<const TurboQuantTables> read_turboquant_tables(Trunk& trunk,
 // A plain vector (norm weight, bias) as floats; stored as F32, F16 or BF16.
 std::vector<float> read_vector(Trunk& trunk, const std::string& name, uint32_t n);
 
-// The kernels' name for a plain dtype. Requires: f32, f16 or bf16.
+// The dtypes of weights that are stored plainly.
+inline constexpr std::array kPlainDTypes = {DType::bf16, DType::f16, DType::f32};
+// The kernels' name for a plain dtype. Requires: one of kPlainDTypes.
 kernels::Format plain_format(DType dtype);
 
 class Linear {

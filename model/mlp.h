@@ -4,17 +4,16 @@
 #include <array>
 #include <string>
 
-#include "model/network.h"
+#include "model/block.h"
 
 namespace sluice {
 
-class Mlp {
+class Mlp final : public Block {
  public:
-  // prefix: "model.layers.3.mlp".
-  Mlp(Trunk& trunk, const std::string& prefix, const ModelConfig& config);
+  // prefix: "model.layers.3.mlp"; width: of the inner vectors.
+  Mlp(Trunk& trunk, const std::string& prefix, uint32_t width, const ModelConfig& config);
 
-  // x [tokens, hidden], y [tokens, hidden].
-  void forward(const float* x, Run& run, float* y) const;
+  void forward(const float* x, Run& run, float* y) const override;
 
  private:
   uint32_t hidden_;

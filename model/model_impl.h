@@ -9,6 +9,7 @@
 #include "io/checkpoint.h"
 #include "io/direct_file.h"
 #include "model/network.h"
+#include "model/routing_recorder.h"
 #include "model/session.h"
 #include "model/trunk.h"
 #include "model/workers.h"
@@ -33,6 +34,8 @@ struct Model::Impl {
   KvShape kv_shape;
   std::optional<Workers> workers;
   std::optional<ExpertStream> stream;
+  PinReport pins;
+  std::optional<RoutingRecorder> recorder;  // none: nobody wants to know
   std::optional<Trunk> trunk;
   std::unique_ptr<const Network> network;
 

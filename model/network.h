@@ -1,5 +1,5 @@
-// Network: one architecture's forward pass. A family (model/qwen3.h) implements it from the shared
-// blocks (attention, mlp, moe), and reads like its paper.
+// Network: one architecture's forward pass. Families (model/families.h) make it of shared blocks
+// (model/block.h): attention, mlp, moe.
 //
 // A network is made twice over the same code (model/trunk.h): once to declare its tensors, once to
 // bind them. It holds no state of a conversation; that is in the Session's KvCache and Activations.
@@ -16,6 +16,7 @@
 #include "model/config.h"
 #include "model/kv_cache.h"
 #include "model/linear.h"
+#include "model/routing_observer.h"
 #include "stream/expert_stream.h"
 
 namespace sluice {
@@ -38,11 +39,14 @@ struct Activations {
   float* v = nullptr;         // [chunk, kv_heads * head_dim]
   float* attended = nullptr;  // [chunk, heads * head_dim]
   float* scores = nullptr;    // [threads, heads / kv_heads, context]
-  float* rope_cos = nullptr;  // [chunk, head_dim / 2]
+  float* rope_cos = nullptr;  // [chunk, rope.dimensions / 2]
   float* rope_sin = nullptr;
-  float* gate = nullptr;    // [mlp_vectors, mlp_width]
-  float* up = nullptr;      // [mlp_vectors, mlp_width]
-  float* router = nullptr;  // [chunk, experts]
+  float* gate = nullptr;             // [mlp_vectors, mlp_width]
+  float* up = nullptr;               // [mlp_vectors, mlp_width]
+  float* router = nullptr;           // [chunk, experts]
+  float* router_scores = nullptr;    // [threads, experts]
+  uint32_t* router_order = nullptr;  // [threads, experts]
+  float* shared = nullptr;           // [chunk, hidden]: the shared experts' output
   float* expert_rows =
       nullptr;                 // [chunk * experts_per_token, hidden]: every expert's own output row
   float* gathered = nullptr;   // [mlp_vectors, hidden]: outputs of the experts at hand
@@ -66,6 +70,7 @@ struct Run {
   Activations* activations = nullptr;
   uint64_t position = 0;  // of the first token
   uint32_t tokens = 0;
+  RoutingObserver* routing = nullptr;  // told of every token's experts; null: nobody is
   // Asked between layers; true abandons the call.
   const std::function<bool()>* should_stop = nullptr;
 };

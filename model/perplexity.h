@@ -99,7 +99,10 @@ struct Comparison {
 // Throws Error: logits that are not finite. Requires: of the same size.
 Comparison compare_logits(std::span<const float> reference, std::span<const float> logits);
 
-// The likelihood of what was scored.
+// The likelihood of what was scored. Of differences between two models' negative log-likelihoods of
+// the same tokens, perplexity() is the ratio of their perplexities, and its error that of the
+// ratio: far smaller than either's own, since most of what varies from token to token is common to
+// both.
 class LikelihoodSum {
  public:
   void add(double negative_log_likelihood);

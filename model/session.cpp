@@ -15,13 +15,47 @@ struct Session::Impl {
   }
 
   // Computes up to limits.chunk tokens; their normed hidden states are then in activations.hidden.
-  bool forward(std::span<const uint32_t> ids, const std::function<bool()>& should_stop) {
+  bool forward(std::span<const uint32_t> ids, const std::function<bool()>& should_stop,
+               RoutingRecorder* recorder) {
     Run run = make_run(static_cast<uint32_t>(ids.size()));
     run.should_stop = &should_stop;
+    run.routing = recorder;
     if (!model.network->forward(ids, run)) return false;
+    if (recorder != nullptr) recorder->flush();
     position += ids.size();
     return true;
   }
+
+  // Tokens in chunks, as Session::prefill says; recorder hears of their routing if it is there.
+  std::span<const float> advance(std::span<const uint32_t> ids, const LogitsSink& on_logits,
+                                 const std::function<bool()>& should_stop, const Progress& progress,
+                                 RoutingRecorder* recorder, uint64_t logits_from) {
+    check_input(ids);
+    std::span<const float> last;
+    for (size_t done = 0; done < ids.size();) {
+      const auto n = static_cast<uint32_t>(std::min<size_t>(ids.size() - done, model.limits.chunk));
+      const uint64_t first_position = position;
+      uint32_t layer = 0;
+      const auto between_layers = [&] {
+        if (progress.prompt_tokens) {
+          progress.prompt_tokens(done + uint64_t{n} * layer++ / model.config.layers, ids.size());
+        }
+        return should_stop && should_stop();
+      };
+      if (!forward(ids.subspan(done, n), between_layers, recorder)) return {};
+      done += n;
+      if (on_logits && logits_from < position) {
+        const uint64_t first = std::max(logits_from, first_position) - first_position;
+        last = hand_out_logits(static_cast<uint32_t>(first), n, first_position, on_logits);
+      } else if (done == ids.size()) {
+        last = logits_of(n - 1, 1);
+      }
+      if (progress.prompt_tokens) progress.prompt_tokens(done, ids.size());
+    }
+    return last;
+  }
+
+  RoutingRecorder* recorder() const { return model.recorder ? &*model.recorder : nullptr; }
 
   // Logits of tokens [first, first + n) of the last forward call, [n, vocabulary].
   std::span<const float> logits_of(uint32_t first, uint32_t n) {
@@ -56,6 +90,7 @@ struct Session::Impl {
             .activations = &activations,
             .position = position,
             .tokens = tokens,
+            .routing = nullptr,
             .should_stop = nullptr};
   }
 
@@ -91,32 +126,13 @@ void Session::reset() { impl_->position = 0; }
 std::span<const float> Session::prefill(std::span<const uint32_t> ids, const LogitsSink& on_logits,
                                         const std::function<bool()>& should_stop,
                                         const Progress& progress, uint64_t logits_from) {
-  Impl& s = *impl_;
-  s.check_input(ids);
-  std::span<const float> last;
-  for (size_t done = 0; done < ids.size();) {
-    const auto n = static_cast<uint32_t>(std::min<size_t>(ids.size() - done, s.model.limits.chunk));
-    const uint64_t first_position = s.position;
-    uint32_t layer = 0;
-    const auto between_layers = [&] {
-      if (progress.prompt_tokens) {
-        progress.prompt_tokens(done + uint64_t{n} * layer++ / s.model.config.layers, ids.size());
-      }
-      return should_stop && should_stop();
-    };
-    if (!s.forward(ids.subspan(done, n), between_layers)) return {};
-    done += n;
-    if (on_logits && logits_from < s.position) {
-      const uint64_t first = std::max(logits_from, first_position) - first_position;
-      last = s.hand_out_logits(static_cast<uint32_t>(first), n, first_position, on_logits);
-    } else if (done == ids.size()) {
-      last = s.logits_of(n - 1, 1);
-    }
-    if (progress.prompt_tokens) progress.prompt_tokens(done, ids.size());
-  }
-  return last;
+  return impl_->advance(ids, on_logits, should_stop, progress,
+                        impl_->model.options.trace_prefill ? impl_->recorder() : nullptr,
+                        logits_from);
 }
 
-std::span<const float> Session::decode(uint32_t id) { return prefill({&id, 1}); }
+std::span<const float> Session::decode(uint32_t id) {
+  return impl_->advance({&id, 1}, {}, {}, {}, impl_->recorder(), 0);
+}
 
 }  // namespace sluice

@@ -20,6 +20,7 @@
 #include "io/read_queue.h"
 #include "model/config.h"
 #include "model/plan.h"
+#include "model/routing_observer.h"
 #include "stream/expert_stream.h"
 
 namespace sluice {
@@ -42,12 +43,25 @@ struct ModelOptions {
   // floats. Never changes the output.
   uint32_t logits_batch = 1;
   std::string cache_policy = "lru";
-  std::string pin_file;     // experts to keep (stream/calibration_files.h); empty: hot_experts.json
-  bool no_hotlist = false;  // of the model directory, unless this is set
-  std::string trace_file;   // routing of decoded tokens (stream/trace.h); empty: none
-  bool trace_prefill = false;  // of prompt tokens too
+  // Experts to read before the first token and keep (stream/calibration_files.h), hottest first, as
+  // far as 60 % of the budget; empty: hot_experts.json of the model directory, if it is there.
+  std::string pin_file;
+  bool no_hotlist = false;  // leaves that hot_experts.json alone
+  // Routing goes here (stream/trace.h), of decoded tokens; empty: nowhere.
+  std::string trace_file;
+  // Hears of the same routing; borrowed, must outlive the model. Null: none.
+  RoutingObserver* routing_observer = nullptr;
+  bool trace_prefill = false;  // of prompt tokens too, for both
   // Tests put a queue that delays, reorders and fails in the place of the back end.
   std::function<std::unique_ptr<ReadQueue>()> make_queue;
+};
+
+// What pins brought into the cache when the model was loaded.
+struct PinReport {
+  std::string file;     // empty: none was given or found
+  uint32_t listed = 0;  // in the file
+  uint32_t pinned = 0;  // of them, the first ones that fit
+  uint64_t bytes = 0;   // the cache's slots for them
 };
 
 class Model;
@@ -62,7 +76,8 @@ struct Progress {
 
 class Model {
  public:
-  // Throws Error: anything wrong with the directory, a budget below the floor, out of memory.
+  // Throws Error: anything wrong with the directory, a budget below the floor, out of memory, pins
+  // that are not this model's, a trace that cannot be written.
   static Model load(const std::string& directory, const ModelOptions& options,
                     const Progress& progress = {});
   Model(Model&&) noexcept;
@@ -76,6 +91,7 @@ class Model {
   std::string io_description() const;  // "io_uring, direct reads", "pread ×8, buffered reads (…)"
   std::string slab_description() const;  // "huge pages", …; empty for dense models
   uint32_t cache_slots() const;          // 0 for dense models
+  const PinReport& pins() const;
   StreamStatistics stream_statistics() const;
   void reset_stream_statistics();
 
@@ -102,7 +118,8 @@ class Session {
   std::span<const float> prefill(std::span<const uint32_t> ids, const LogitsSink& on_logits = {},
                                  const std::function<bool()>& should_stop = {},
                                  const Progress& progress = {}, uint64_t logits_from = 0);
-  // One token. Same result as prefill of one id, to the bit.
+  // One token. Same result as prefill of one id, to the bit. Throws Error as prefill, and when the
+  // trace cannot be written.
   std::span<const float> decode(uint32_t id);
 
   uint64_t position() const;  // tokens held

@@ -119,7 +119,8 @@ class LayerReader {
       for (std::string_view name : tensor_names_.under(prefix + ".")) {
         if (name == records) continue;
         const NameParts parts = split_name(name.substr(prefix.size() + 1));
-        const bool of_projection = is_projection(parts.first) && parts.rest.empty();
+        const bool of_projection =
+            is_projection(parts.first, &ExpertNames::Projection::name) && parts.rest.empty();
         if (of_projection && (parts.second == "codebook" || parts.second == "signs")) continue;
         if ((of_projection && (parts.second == "weight" || parts.second == "scales")) ||
             parse_index(parts.first)) {
@@ -167,15 +168,16 @@ class LayerReader {
     return *used;
   }
 
-  bool is_projection(std::string_view name) const {
+  bool is_projection(std::string_view name, std::string ExpertNames::Projection::*kind) const {
     return std::any_of(names_.projections.begin(), names_.projections.end(),
-                       [&](const auto& projection) { return projection.name == name; });
+                       [&](const auto& projection) { return projection.*kind == name; });
   }
 
   void check_per_expert_name(const std::string& prefix, std::string_view name,
                              const NameParts& parts) const {
     const std::optional<uint32_t> expert = parse_index(parts.first);
-    if (prefix != names_.per_expert_prefix || !expert || !is_projection(parts.second)) {
+    if (prefix != names_.per_expert_prefix || !expert ||
+        !is_projection(parts.second, &ExpertNames::Projection::per_expert_name)) {
       fail_stray(name);
     }
     if (*expert >= names_.experts) {
@@ -197,7 +199,9 @@ class LayerReader {
     if (parts.first.ends_with("_blocks") || parts.first.ends_with("_scales")) {
       fail_unsupported(name, "MXFP4");
     }
-    if (!is_projection(parts.first) || !parts.rest.empty()) fail_stray(name);
+    if (!is_projection(parts.first, &ExpertNames::Projection::name) || !parts.rest.empty()) {
+      fail_stray(name);
+    }
     if (parts.second.empty()) fail_unsupported(name, "unquantized stacked experts");
     if (parts.second.starts_with("qjl_")) fail_unsupported(name, "QJL residuals");
     // A codebook makes it TurboQuant, whatever else lies beside; what does is then not understood.
@@ -244,7 +248,7 @@ class LayerReader {
     ExpertLayout::Projection result;
     for (uint32_t expert = 0; expert < names_.experts; ++expert) {
       const TensorInfo& info = tensor(names_.per_expert_prefix + "." + std::to_string(expert) +
-                                      "." + projection.name + ".weight");
+                                      "." + projection.per_expert_name + ".weight");
       if (expert == 0) {
         if (info.dtype == DType::f8_e4m3 || info.dtype == DType::f8_e5m2) {
           fail_unsupported(info.name, "FP8");

@@ -34,10 +34,15 @@ struct ExpertNames {
   uint32_t experts = 0;
   std::string per_expert_prefix;              // "model.layers.3.mlp.experts"
   std::vector<std::string> stacked_prefixes;  // "model.layers.3.mlp.switch_mlp", ...
+  // "model.layers.3.mlp.gate": what lies under it has a row per expert, and moves with them; so
+  // does the router's correction, by its whole name, where there is one.
+  std::string router;
+  std::string router_correction;
   struct Projection {
     std::string name;  // "gate_proj"
     uint32_t rows = 0;
     uint32_t cols = 0;
+    std::string per_expert_name = name;  // where the two layouts differ: "w1"
   };
   std::vector<Projection> projections;  // gate, up, down (at most kMaxProjections)
 };

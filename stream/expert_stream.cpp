@@ -434,6 +434,18 @@ ExpertStream::Fetch ExpertStream::fetch(uint32_t layer, std::span<const uint32_t
   return fetch;
 }
 
+uint32_t ExpertStream::preload(uint32_t layer, std::span<const uint32_t> experts) {
+  const uint32_t room = impl_->cache.max_pinned() - impl_->cache.pinned();
+  const std::span<const uint32_t> wanted = experts.first(std::min<size_t>(room, experts.size()));
+  uint32_t pinned = 0;
+  Fetch loads = fetch(layer, wanted, FetchMode::decode);
+  while (const auto i = loads.next()) {
+    pinned += impl_->cache.pin({layer, wanted[*i]});
+    loads.release(*i);
+  }
+  return pinned;
+}
+
 void ExpertStream::poll() {
   if (impl_->active != nullptr && impl_->active->loading > 0) impl_->active->reap(/*wait=*/false);
 }

@@ -85,6 +85,11 @@ class ExpertStream {
   // layer: index of the source. experts: distinct ids. One fetch at a time.
   Fetch fetch(uint32_t layer, std::span<const uint32_t> experts, FetchMode mode);
 
+  // Reads those of the experts that are missing, in one batch, and pins them all, in their order,
+  // as far as the cache's share of pins allows. Returns how many are pinned. Throws Error on a
+  // failed read. Requires: as fetch().
+  uint32_t preload(uint32_t layer, std::span<const uint32_t> experts);
+
   // Lets the queue make progress (reap, submit what waits) without blocking; call between pieces of
   // compute.
   void poll();

@@ -148,6 +148,7 @@ std::vector<Compute> parse_computes(const std::string& text) {
 ParsedEvaluateOptions parse_evaluate_options(std::vector<std::string> arguments) {
   CLI::App app(kDescription, "stream-evaluate");
   app.footer(kNotes);
+  app.set_version_flag("--version", std::string("stream-evaluate ") + version());
   EvaluateOptions options;
   options.scratch = default_scratch();
   EngineOptions engine;

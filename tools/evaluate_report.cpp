@@ -45,23 +45,9 @@ double bytes_per_token(const EvaluationResult& result) {
          static_cast<double>(result.tokens);
 }
 
-// The reference's result for the same text, if there is one with as many windows.
-const EvaluationResult* reference_of(const EvaluationResult& result,
-                                     std::span<const EvaluationResult> results) {
-  for (const EvaluationResult& other : results) {
-    if (other.reference && other.file == result.file && other.windows == result.windows &&
-        &other != &result) {
-      return &other;
-    }
-  }
-  return nullptr;
-}
-
-std::string change_text(const EvaluationResult& result, std::span<const EvaluationResult> results) {
-  const EvaluationResult* reference = reference_of(result, results);
-  if (reference == nullptr) return "";
-  const double ratio = result.likelihood.perplexity() / reference->likelihood.perplexity();
-  if (!std::isfinite(ratio)) return "";
+// "+9.63 %"
+std::string change_text(const EvaluationResult& result) {
+  const double ratio = result.over_reference.perplexity();
   return (ratio >= 1 ? "+" : "") + number_text(100 * (ratio - 1), 2) + " %";
 }
 
@@ -69,12 +55,11 @@ using Row = std::vector<std::string>;
 
 Row header(bool compared) {
   Row row = {"model", "compute", "file", "windows", "perplexity", "+-", "tok/s"};
-  if (compared) row.insert(row.end(), {"change", "mean KL", "99 % KL", "same top"});
+  if (compared) row.insert(row.end(), {"change", "+-", "mean KL", "99 % KL", "same top"});
   return row;
 }
 
-Row table_row(const EvaluationResult& result, std::span<const EvaluationResult> results,
-              bool compared) {
+Row table_row(const EvaluationResult& result, bool compared) {
   std::string windows = std::to_string(result.windows);
   if (result.windows < result.planned_windows) {
     windows += " of " + std::to_string(result.planned_windows);
@@ -88,14 +73,15 @@ Row table_row(const EvaluationResult& result, std::span<const EvaluationResult> 
              number_text(speed(result), speed(result) < 10 ? 2 : 0)};
   if (!compared) return row;
   if (result.reference) {
-    row.insert(row.end(), {"reference", "", "", ""});
+    row.insert(row.end(), {"reference", "", "", "", ""});
   } else if (result.divergence && result.divergence->tokens > 0) {
     const DivergenceSummary& kl = *result.divergence;
     row.insert(row.end(),
-               {change_text(result, results), number_text(kl.mean, 6),
-                number_text(kl.percentile_99, 5), number_text(100 * kl.top_agreement, 2) + " %"});
+               {change_text(result), number_text(100 * result.over_reference.perplexity_error(), 2),
+                number_text(kl.mean, 6), number_text(kl.percentile_99, 5),
+                number_text(100 * kl.top_agreement, 2) + " %"});
   } else {
-    row.insert(row.end(), {"", "", "", ""});
+    row.insert(row.end(), {"", "", "", "", ""});
   }
   return row;
 }
@@ -141,7 +127,9 @@ ordered_json figure(double value) {
 ordered_json divergence_json(const EvaluationResult& result) {
   if (!result.divergence || result.divergence->tokens == 0) return nullptr;
   const DivergenceSummary& kl = *result.divergence;
-  return {{"mean", kl.mean},
+  return {{"perplexity_ratio", result.over_reference.perplexity()},
+          {"perplexity_ratio_error", figure(result.over_reference.perplexity_error())},
+          {"mean", kl.mean},
           {"mean_error", figure(kl.mean_error)},
           {"median", kl.median},
           {"percentile_99", kl.percentile_99},
@@ -198,7 +186,7 @@ std::string results_table(std::span<const EvaluationResult> results) {
       std::ranges::any_of(results, [](const EvaluationResult& result) { return result.reference; });
   std::vector<Row> rows = {header(compared)};
   for (const EvaluationResult& result : results) {
-    rows.push_back(table_row(result, results, compared));
+    rows.push_back(table_row(result, compared));
   }
   std::string text = aligned(rows);
   for (const EvaluationResult& result : results) {

@@ -26,7 +26,8 @@ struct EvaluationResult {
   LikelihoodSum likelihood;
   // Where there is a reference, and this is not it.
   std::optional<DivergenceSummary> divergence;
-  std::string worst_text;  // of the token that the reference and this model differ on most
+  LikelihoodSum over_reference;  // of differences: the ratio of the perplexities
+  std::string worst_text;        // of the token that the reference and this model differ on most
 
   uint64_t tokens = 0;  // that went through the model
   double seconds = 0;

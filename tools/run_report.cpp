@@ -26,21 +26,11 @@ std::string percent_text(uint64_t part, uint64_t whole) {
   return number_text(share, share < 10 ? 1 : 0) + " %";
 }
 
-// An argument for --cache-budget-gb that is at least so many bytes: two digits, rounded up.
-std::string budget_argument(uint64_t bytes) {
-  const double gigabytes = static_cast<double>(bytes) / 1e9;
-  const int decimals = std::max(0, 1 - static_cast<int>(std::floor(std::log10(gigabytes))));
-  const double unit = std::pow(10.0, decimals);
-  return number_text(std::ceil(gigabytes * unit) / unit, decimals);
-}
-
-// Hit rates rise steeply until about twice what one token uses, and slowly from there.
 std::string small_budget_note(const MemoryPlan& plan) {
-  if (plan.cache_bytes >= plan.working_set_bytes) return {};
-  const uint64_t useful = std::min(2 * plan.working_set_bytes, plan.expert_total_bytes);
+  if (!plan.below_working_set()) return {};
   return "note: the budget is under one token's working set, expect a hit rate near zero; the next "
          "useful step is --cache-budget-gb " +
-         budget_argument(useful) + "\n";
+         budget_argument(plan.useful_budget_bytes()) + "\n";
 }
 
 std::string speed_text(const PhaseReport& phase) {
@@ -60,6 +50,17 @@ std::string experts_text(const StreamStatistics& stream, uint64_t tokens) {
     text += ", disk " + rate_text(rate) + " MB/s";  // bytes per microsecond
   }
   return text + ", waited " + number_text(static_cast<double>(stream.wait_us) * 1e-6, 2) + " s\n";
+}
+
+// What pins took and brought.
+std::string pins_text(const PinReport& pins, const CacheStatistics& decode) {
+  if (pins.file.empty()) return {};
+  std::string text = "pins: " + std::to_string(pins.pinned) + " of " + std::to_string(pins.listed) +
+                     " experts of " + pins.file + " kept, " + bytes_text(pins.bytes) +
+                     " of the budget";
+  const uint64_t demands = decode.hits + decode.in_flight_hits + decode.misses;
+  if (demands > 0) text += "; " + percent_text(decode.pinned_hits, demands) + " of uses found them";
+  return text + "\n";
 }
 
 std::string stop_text(const RunReport& report) {
@@ -82,6 +83,13 @@ std::string stop_text(const RunReport& report) {
 }
 
 }  // namespace
+
+std::string budget_argument(uint64_t bytes) {
+  const double gigabytes = static_cast<double>(bytes) / 1e9;
+  const int decimals = std::max(0, 1 - static_cast<int>(std::floor(std::log10(gigabytes))));
+  const double unit = std::pow(10.0, decimals);
+  return number_text(std::ceil(gigabytes * unit) / unit, decimals);
+}
 
 const char* stop_reason_name(StopReason reason) {
   switch (reason) {
@@ -147,6 +155,7 @@ std::string summary_text(const RunReport& report) {
   text += "decode: " + std::to_string(report.generated_tokens) + " tokens in " +
           number_text(report.decode.seconds, 2) + " s" + speed_text(report.decode) + "\n";
   if (report.setting.has_experts) text += experts_text(report.decode.stream, report.decode.tokens);
+  text += pins_text(report.pins, report.decode.stream.cache);
   text += "memory: peak " + bytes_text(report.peak_resident_bytes) + " resident, planned " +
           bytes_text(report.setting.plan.total_bytes()) + "\n";
   return text + "stopped: " + stop_text(report) + "; seed " + std::to_string(report.setting.seed) +

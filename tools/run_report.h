@@ -50,6 +50,7 @@ struct PhaseReport {
 
 struct RunReport {
   RunSetting setting;
+  PinReport pins;  // known once the model is loaded, after its setting
   PhaseReport prompt;
   // Every generated token but the last is fed back: decode.tokens is one less than generated_tokens
   // when a token was generated, and what time and reads are divided by.
@@ -59,6 +60,10 @@ struct RunReport {
   uint64_t peak_resident_bytes = 0;
   StopReason stop_reason = StopReason::max_tokens;
 };
+
+// An argument for --cache-budget-gb that is at least so many bytes: two digits, rounded up.
+//   Requires: bytes > 0.
+std::string budget_argument(uint64_t bytes);
 
 // "streaming: ..." and, where the budget is too small to be of use, a note; each line ended.
 std::string start_text(const RunSetting& setting);

@@ -21,6 +21,7 @@ ordered_json stream_fields(const PhaseReport& phase) {
   const auto found = static_cast<double>(cache.bytes_demanded - cache.bytes_missed);
   return {{"hit_rate", quotient(found, static_cast<double>(cache.bytes_demanded))},
           {"hits", cache.hits},
+          {"pinned_hits", cache.pinned_hits},
           {"in_flight_hits", cache.in_flight_hits},
           {"misses", cache.misses},
           {"evictions", cache.evictions},
@@ -30,6 +31,13 @@ ordered_json stream_fields(const PhaseReport& phase) {
           {"bytes_read_per_token", quotient(read, static_cast<double>(phase.tokens))},
           {"disk_mb_per_second", quotient(read, static_cast<double>(reads.busy_us))},
           {"wait_seconds", static_cast<double>(phase.stream.wait_us) * 1e-6}};
+}
+
+// Null where there are none.
+ordered_json pin_fields(const PinReport& pins) {
+  if (pins.file.empty()) return nullptr;
+  return {
+      {"file", pins.file}, {"listed", pins.listed}, {"pinned", pins.pinned}, {"bytes", pins.bytes}};
 }
 
 ordered_json plan_fields(const MemoryPlan& plan) {
@@ -69,6 +77,7 @@ std::string stats_json(const RunReport& report) {
   json["budget_bytes"] = setting.plan.cache_bytes;
   json["slots"] = setting.slots;
   json["all_experts_resident"] = setting.has_experts && setting.all_resident;
+  json["pins"] = pin_fields(report.pins);
   json["plan"] = plan_fields(setting.plan);
   json["peak_rss_bytes"] = report.peak_resident_bytes;
   json["context"] = setting.context;

@@ -9,10 +9,12 @@
 #include <cstdio>
 #include <exception>
 #include <new>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
-#include "io/safetensors_writer.h"
+#include "io/atomic_file.h"
 #include "tools/evaluate_options.h"
 #include "tools/evaluate_report.h"
 #include "tools/evaluation.h"
@@ -23,6 +25,9 @@ namespace sluice {
 namespace {
 
 int run(const EvaluateOptions& options) {
+  // Made now, so that a path that cannot be written ends the run before it has taken hours.
+  std::optional<AtomicFile> json;
+  if (!options.json.empty()) json.emplace(options.json);
   catch_interrupts();
   Evaluation evaluation(
       options,
@@ -32,9 +37,10 @@ int run(const EvaluateOptions& options) {
   evaluation.run();
   Output standard_output(STDOUT_FILENO);
   standard_output.write(results_table(evaluation.results()));
-  if (!options.json.empty()) {
-    write_text_file(options.json,
-                    results_json(options, evaluation.results(), evaluation.stopped()));
+  if (json) {
+    const std::string text = results_json(options, evaluation.results(), evaluation.stopped());
+    json->write(std::as_bytes(std::span(text)));
+    json->commit();
   }
   if (!evaluation.stopped()) return 0;
   std::fputs("interrupted: the last figures are of the windows that were complete\n", stderr);

@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
-#include <cstring>
 #include <string>
 #include <vector>
 
@@ -100,10 +99,6 @@ std::vector<float> run(const std::string& directory, const ModelOptions& options
   return all;
 }
 
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
-
 void expect_one_result(const std::string& directory, std::span<const uint32_t> prompt,
                        Compute compute) {
   ModelOptions whole;
@@ -131,8 +126,8 @@ TEST_P(Determinism, Float32GivesOneResult) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, Determinism,
-                         testing::Values("qwen3", "qwen3_moe", "tq3a_tq2e_qwen3_moe",
-                                         "tq3_qwen3_moe_blockwise"),
+                         testing::Values("qwen3", "qwen3_moe", "mistral", "glm4_moe", "qwen2_moe",
+                                         "tq3a_tq2e_qwen3_moe", "tq3_qwen3_moe_blockwise"),
                          [](const auto& test) { return test.param; });
 
 // What on_logits is spared before logits_from changes nothing behind it, wherever chunks end.

@@ -79,7 +79,13 @@ TEST(GenerateOptions, AreAllRead) {
                                         "--prefill-chunk",
                                         "64",
                                         "--policy",
-                                        "lru",
+                                        "lfru",
+                                        "--pin-file",
+                                        "pin.json",
+                                        "--no-hotlist",
+                                        "--trace",
+                                        "trace.jsonl",
+                                        "--trace-prefill",
                                         "--ignore-eos",
                                         "--print-ids",
                                         "--dump-logits",
@@ -103,6 +109,11 @@ TEST(GenerateOptions, AreAllRead) {
   EXPECT_EQ(read.model_options.io_depth, 4u);
   EXPECT_EQ(read.model_options.compute, Compute::f32);
   EXPECT_EQ(read.model_options.prefill_chunk, 64u);
+  EXPECT_EQ(read.model_options.cache_policy, "lfru");
+  EXPECT_EQ(read.model_options.pin_file, "pin.json");
+  EXPECT_TRUE(read.model_options.no_hotlist);
+  EXPECT_EQ(read.model_options.trace_file, "trace.jsonl");
+  EXPECT_TRUE(read.model_options.trace_prefill);
   EXPECT_TRUE(read.ignore_eos);
   EXPECT_TRUE(read.print_ids);
   EXPECT_EQ(read.dump_logits, "l");
@@ -156,6 +167,28 @@ TEST(GenerateOptions, RefuseWhatDoesNotGoTogetherOrIsUnknown) {
   EXPECT_EQ(parse({"--no-such-option"}).exit_status, kUsageExit);
   EXPECT_EQ(parse({"stray"}).exit_status, kUsageExit);
   EXPECT_EQ(parse_generate_options({}).exit_status, kUsageExit);
+}
+
+TEST(GenerateOptions, SayWhatGoesToTheChatTemplate) {
+  EXPECT_TRUE(options({}).chat_template);
+  EXPECT_FALSE(options({}).system.has_value());
+  const GenerateOptions chat =
+      options({"--system", "", "--chat-template-kwargs", R"({"enable_thinking": false})"});
+  EXPECT_EQ(chat.system, "");
+  EXPECT_EQ(chat.template_variables, R"({"enable_thinking": false})");
+  EXPECT_FALSE(options({"--no-chat-template"}).chat_template);
+}
+
+TEST(GenerateOptions, RefuseChatOptionsThatNothingUses) {
+  EXPECT_EQ(parse({"--system", "a", "--no-chat-template"}).exit_status, kUsageExit);
+  EXPECT_EQ(parse({"--chat-template-kwargs", "{}", "--no-chat-template"}).exit_status, kUsageExit);
+  const std::vector<std::string> ids = {"--model", "D", "--prompt-ids", "1", "--system", "a"};
+  EXPECT_EQ(parse_generate_options(ids).exit_status, kUsageExit);
+  for (const char* wrong : {"{", "[]", "1", "{\"a\": }"}) {
+    const ParsedCommandLine parsed = parse({"--chat-template-kwargs", wrong});
+    EXPECT_EQ(parsed.exit_status, kUsageExit) << wrong;
+    EXPECT_THAT(parsed.text, HasSubstr("--chat-template-kwargs")) << wrong;
+  }
 }
 
 TEST(GenerateOptions, ExplainThemselves) {

@@ -57,6 +57,23 @@ RunReport streaming_report() {
   return report;
 }
 
+TEST(Summary, SaysWhatPinsTookAndBrought) {
+  RunReport report = streaming_report();
+  EXPECT_THAT(summary_text(report), Not(HasSubstr("pins:")));
+  EXPECT_TRUE(json::parse(stats_json(report)).at("pins").is_null());
+  report.pins = {.file = "pin.json", .listed = 90, .pinned = 60, .bytes = 2'700'000};
+  report.decode.stream.cache.pinned_hits = 10;
+  EXPECT_THAT(summary_text(report),
+              HasSubstr("pins: 60 of 90 experts of pin.json kept, 2.70 MB of the budget; 20 % of "
+                        "uses found them\n"));
+  const json stats = json::parse(stats_json(report));
+  EXPECT_EQ(stats.at("pins").at("file"), "pin.json");
+  EXPECT_EQ(stats.at("pins").at("listed"), 90);
+  EXPECT_EQ(stats.at("pins").at("pinned"), 60);
+  EXPECT_EQ(stats.at("pins").at("bytes"), 2'700'000);
+  EXPECT_EQ(stats.at("pinned_hits"), 10);
+}
+
 TEST(StartText, SaysHowStreamingIsOn) {
   EXPECT_EQ(start_text(streaming_report().setting),
             "streaming: 22.0 MB of experts on disk, budget 5.00 MB (23 % resident at most, floor "

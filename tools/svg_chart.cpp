@@ -1,0 +1,159 @@
+#include "tools/svg_chart.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+namespace sluice {
+namespace {
+
+// The picture in its own units; the browser scales it.
+constexpr double kWidth = 860, kHeight = 340;
+constexpr double kLeft = 70, kRight = 120, kTop = 34, kBottom = 50;
+constexpr double kPlotWidth = kWidth - kLeft - kRight, kPlotHeight = kHeight - kTop - kBottom;
+constexpr int kYSteps = 5;
+constexpr double kLeastLabelGap = 15;  // a line of text
+constexpr double kLeastTickGap = 62;   // a value's text
+
+class Scale {
+ public:
+  explicit Scale(const LineChart& chart) : y_most_(chart.y_most) {
+    least_ = most_ = std::log2(chart.series.front().points.front().first);
+    for (const ChartSeries& series : chart.series) {
+      for (const auto& [x, y] : series.points) {
+        least_ = std::min(least_, std::log2(x));
+        most_ = std::max(most_, std::log2(x));
+      }
+    }
+    if (most_ == least_) most_ = least_ + 1;
+  }
+
+  double x(double value) const {
+    return kLeft + kPlotWidth * (std::log2(value) - least_) / (most_ - least_);
+  }
+  double y(double value) const { return kTop + kPlotHeight * (1 - value / y_most_); }
+
+ private:
+  double least_ = 0;
+  double most_ = 1;
+  double y_most_;
+};
+
+std::string text_at(double x, double y, const std::string& text, const std::string& attributes) {
+  return "<text x=\"" + svg_number(x) + "\" y=\"" + svg_number(y) + "\" " + attributes + ">" +
+         escaped(text) + "</text>\n";
+}
+
+std::string line(double x1, double y1, double x2, double y2, const std::string& css_class) {
+  return "<line class=\"" + css_class + "\" x1=\"" + svg_number(x1) + "\" y1=\"" + svg_number(y1) +
+         "\" x2=\"" + svg_number(x2) + "\" y2=\"" + svg_number(y2) + "\"/>\n";
+}
+
+std::string axes(const LineChart& chart, const Scale& scale) {
+  std::string svg;
+  for (int i = 0; i <= kYSteps; ++i) {
+    const double value = chart.y_most * i / kYSteps;
+    svg += line(kLeft, scale.y(value), kLeft + kPlotWidth, scale.y(value), "grid");
+    svg += text_at(kLeft - 8, scale.y(value) + 4, chart.y_text(value), "text-anchor=\"end\"");
+  }
+  double last = -kLeastTickGap;
+  for (const auto& [value, unused] : chart.series.front().points) {
+    if (scale.x(value) - last < kLeastTickGap) continue;
+    last = scale.x(value);
+    svg += line(last, kTop + kPlotHeight, last, kTop + kPlotHeight + 5, "grid");
+    svg += text_at(last, kTop + kPlotHeight + 19, chart.x_text(value), "text-anchor=\"middle\"");
+  }
+  return svg + text_at(kLeft + kPlotWidth / 2, kHeight - 8, chart.x_label,
+                       "text-anchor=\"middle\" class=\"axis\"");
+}
+
+// Marks side by side get their labels on two lines.
+std::string marks(const LineChart& chart, const Scale& scale) {
+  std::string svg;
+  for (size_t i = 0; i < chart.marks.size(); ++i) {
+    const double x = scale.x(chart.marks[i].x);
+    const double above = i % 2 == 0 ? 6 : 20;
+    svg += line(x, kTop - above + 2, x, kTop + kPlotHeight, "mark");
+    svg += text_at(x, kTop - above, chart.marks[i].label, "text-anchor=\"middle\" class=\"axis\"");
+  }
+  return svg;
+}
+
+std::string lines(const LineChart& chart, const Scale& scale) {
+  std::string svg;
+  for (const ChartSeries& series : chart.series) {
+    svg += "<polyline class=\"line " + series.css_class + "\" points=\"";
+    for (const auto& [x, y] : series.points) {
+      svg += svg_number(scale.x(x)) + "," + svg_number(scale.y(y)) + " ";
+    }
+    svg += "\"/>\n";
+    for (const auto& [x, y] : series.points) {
+      svg += "<circle class=\"dot " + series.css_class + "\" cx=\"" + svg_number(scale.x(x)) +
+             "\" cy=\"" + svg_number(scale.y(y)) + "\" r=\"3\"><title>" + escaped(series.name) +
+             ", " + escaped(chart.x_text(x)) + ": " + escaped(chart.y_text(y)) +
+             "</title></circle>\n";
+    }
+  }
+  return svg;
+}
+
+// Names at the ends of the lines, pushed apart where those are close.
+std::string legend(const LineChart& chart, const Scale& scale) {
+  std::vector<std::pair<double, const ChartSeries*>> labels;
+  for (const ChartSeries& series : chart.series) {
+    labels.push_back({scale.y(series.points.back().second), &series});
+  }
+  std::ranges::stable_sort(labels, {}, [](const auto& label) { return label.first; });
+  std::string svg;
+  double free_from = kTop;
+  for (const auto& [wanted, series] : labels) {
+    const double y = std::max(wanted, free_from);
+    free_from = y + kLeastLabelGap;
+    svg += text_at(kLeft + kPlotWidth + 10, y + 4, series->name,
+                   "class=\"name " + series->css_class + "\"");
+  }
+  return svg;
+}
+
+}  // namespace
+
+std::string svg_number(double value) {
+  char text[64];
+  std::snprintf(text, sizeof text, "%.2f", value);
+  std::string number = text;
+  while (number.back() == '0') number.pop_back();
+  if (number.back() == '.') number.pop_back();
+  return number;
+}
+
+std::string escaped(const std::string& text) {
+  std::string html;
+  for (const char letter : text) {
+    switch (letter) {
+      case '&':
+        html += "&amp;";
+        break;
+      case '<':
+        html += "&lt;";
+        break;
+      case '>':
+        html += "&gt;";
+        break;
+      case '"':
+        html += "&quot;";
+        break;
+      default:
+        html += letter;
+    }
+  }
+  return html;
+}
+
+std::string svg_chart(const LineChart& chart) {
+  const Scale scale(chart);
+  return "<svg viewBox=\"0 0 " + svg_number(kWidth) + " " + svg_number(kHeight) +
+         "\" role=\"img\" aria-label=\"" + escaped(chart.title) + "\">\n" + axes(chart, scale) +
+         marks(chart, scale) + lines(chart, scale) + legend(chart, scale) + "</svg>\n";
+}
+
+}  // namespace sluice
