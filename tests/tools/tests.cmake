@@ -1,5 +1,6 @@
 sluice_test(tools stop_filter sluice::tools)
 sluice_test(tools token_ids sluice::tools)
+sluice_test(tools convert_options sluice::tools)
 sluice_test(tools generate_options sluice::tools)
 sluice_test(tools progress_bar sluice::tools)
 sluice_test(tools output sluice::tools)
