@@ -10,8 +10,27 @@ namespace {
 // Tiles that share the loads of their inputs: the registers suffice for one alone.
 constexpr uint32_t tiles_at_once(uint32_t) { return 1; }
 
+// The bytes of a unit stay in memory: there are fewer registers than loads to spare.
+struct UnitBytes {
+  const std::byte* at;
+
+  static UnitBytes load(const std::byte* unit) { return {unit}; }
+};
+
 inline __m256i load_codes(const std::byte* from) {
   return _mm256_load_si256(reinterpret_cast<const __m256i*>(from));
+}
+
+// A codebook byte for each place of a vector: rows 0 to 7 are the first half of 64 bytes, rows 8 to
+// 15 the second.
+struct PlaceBytes {
+  __m256i low, high;
+};
+
+inline Quad widen(PlaceBytes bytes) { return widen(bytes.low, bytes.high); }
+inline void store_bytes(uint8_t* to, PlaceBytes bytes) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), bytes.low);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + 32), bytes.high);
 }
 
 template <uint32_t kLength>
@@ -19,13 +38,18 @@ class TileCodes {
  public:
   static constexpr uint32_t kBits = kLength == 4 ? 2 : kLength == 8 ? 3 : 4;
   static constexpr size_t kUnitBytes = size_t{64} * kBits;
+  using Unit = UnitBytes;
 
   explicit TileCodes(const Codebook& codebook) : entries_(codebook_entries(codebook)) {}
 
-  // Vector kIndex of the unit. Rows 0 to 7 are the first half of 64 bytes, rows 8 to 15 the second.
+  // Vector kIndex of the unit.
   template <uint32_t kIndex>
-  Quad quad(const std::byte* unit) const {
-    return widen(look_up(codes<kIndex>(unit)), look_up(codes<kIndex>(unit + 32)));
+  PlaceBytes bytes(Unit unit) const {
+    return {look_up(codes<kIndex>(unit.at)), look_up(codes<kIndex>(unit.at + 32))};
+  }
+  template <uint32_t kIndex>
+  Quad quad(Unit unit) const {
+    return widen(bytes<kIndex>(unit));
   }
 
  private:
@@ -59,12 +83,17 @@ template <>
 class TileCodes<256> {
  public:
   static constexpr size_t kUnitBytes = 512;
+  using Unit = UnitBytes;
 
   explicit TileCodes(const Codebook&) {}
 
   template <uint32_t kIndex>
-  Quad quad(const std::byte* unit) const {
-    return widen(load_codes(unit + kIndex * 64), load_codes(unit + kIndex * 64 + 32));
+  PlaceBytes bytes(Unit unit) const {
+    return {load_codes(unit.at + kIndex * 64), load_codes(unit.at + kIndex * 64 + 32)};
+  }
+  template <uint32_t kIndex>
+  Quad quad(Unit unit) const {
+    return widen(bytes<kIndex>(unit));
   }
 };
 

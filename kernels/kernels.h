@@ -124,6 +124,28 @@ struct Rotation {
 // Requires: n > 0. Total for every n (an odd prime gives run = 1, the identity).
 Rotation make_rotation(uint32_t n);
 
+// How the values of a row become TurboQuant codes and scales. For each group of them:
+//   scale = F16(max(1e-7, √(Σv² / group)))
+//   code = the number of edges e with e * scale ≤ v, the products rounded to float32; or, of a
+//   uniform codebook of 256, v * (0.5 / (step * scale)) + 127.5 to nearest even, within 0 to 255
+struct Encoding {
+  uint32_t cols = 0;
+  uint32_t group = 0;   // a multiple of 16 that divides cols
+  uint32_t length = 0;  // of the codebook
+  // [length] centroids, exact F16 values, and [length - 1] edges, ascending; a uniform codebook has
+  // a step instead.
+  const float* centroids = nullptr;
+  const float* edges = nullptr;
+  float step = 0;
+};
+
+// What encoding lost, in sums over weights: relative mean squared error = error / size. Group by
+// group in 16 lanes of float32, the groups in order in double.
+struct EncodingError {
+  double error = 0;  // Σ (v - centroid * scale)²
+  double size = 0;   // Σ v²
+};
+
 enum class KvFormat : uint8_t { f32, f16 };
 
 // Attention of one token for one key/value head and the query heads that share it.
@@ -159,6 +181,11 @@ struct Table {
                    uint32_t vector);
   // y = H(x ∘ signs), x and y [rotation.n], may be the same array. signs [n] of ±1.
   void (*rotate)(const Rotation& rotation, const float* signs, const float* x, float* y);
+  // One row of values [cols] to codes [cols], one a byte, and F16 scales that lie scale_stride
+  // bytes apart, at any address. Adds to *error unless that is null. False, with the row half done,
+  // if some group has an RMS that no F16 holds: a value not finite, or an RMS over 65504.
+  bool (*encode)(const Encoding& encoding, const float* values, uint8_t* codes, std::byte* scales,
+                 size_t scale_stride, EncodingError* error);
   // y = x * (1/√(mean(x²) + epsilon)) * weight; may be in place.
   void (*rms_norm)(const float* x, const float* weight, uint32_t n, float epsilon, float* y);
   // Rotates pairs (x[i], x[i + dim/2]) of each of `heads` vectors of head_dim floats, the first dim
@@ -184,6 +211,11 @@ struct Table {
   void (*to_f16)(const float* x, size_t n, std::byte* out);
   void (*to_f32)(Format format, const std::byte* x, size_t n, float* out);
 };
+
+// The smallest RMS that a scale stands for: its F16 is not zero, so that dividing by it is defined;
+// and the largest.
+constexpr float kSmallestRms = 1e-7f;
+constexpr float kLargestF16 = 65504.0f;
 
 // What exp_f32 of scalar.cpp is made of; every table takes the same steps with the same constants.
 constexpr float kExpLowest = -105.0f;  // below, e^x is less than half of the smallest denormal

@@ -4,9 +4,11 @@
 #include "kernels/lanes_attention.h"
 #include "kernels/lanes_codebook.h"
 #include "kernels/lanes_elementwise.h"
+#include "kernels/lanes_encode.h"
 #include "kernels/lanes_integer.h"
 #include "kernels/lanes_matmul.h"
 #include "kernels/lanes_rotation.h"
+#include "kernels/lanes_tile_floats.h"
 #include "kernels/lanes_tiles.h"
 
 namespace sluice::kernels {
@@ -33,6 +35,7 @@ constexpr Table table_of(Isa isa, const char* name) {
       .matmul_integer = matmul_integer,
       .quantize = quantize,
       .rotate = rotate,
+      .encode = encode,
       .rms_norm = rms_norm,
       .rope_halves = rope_halves,
       .rope_pairs = rope_pairs,

@@ -51,7 +51,7 @@ struct GroupInputs {
 
 // Adds the products of vectors kIndex to 7 of a unit of kTiles tiles with kVectors inputs.
 template <typename C, uint32_t kTiles, uint32_t kVectors, uint32_t kIndex = 0>
-inline void add_unit(const C& codes, const std::byte* const (&units)[kTiles],
+inline void add_unit(const C& codes, const typename C::Unit (&units)[kTiles],
                      const Inputs (&inputs)[kVectors], DotProduct (&dots)[kTiles][kVectors]) {
   Quad quads[kTiles];
   for (uint32_t t = 0; t < kTiles; ++t) quads[t] = codes.template quad<kIndex>(units[t]);
@@ -60,8 +60,9 @@ inline void add_unit(const C& codes, const std::byte* const (&units)[kTiles],
       add_products(dots[t][v], quads[t], inputs[v].from(4 * kIndex));
     }
   }
-  if constexpr (kIndex + 1 < 8)
+  if constexpr (kIndex + 1 < 8) {
     add_unit<C, kTiles, kVectors, kIndex + 1>(codes, units, inputs, dots);
+  }
 }
 
 // Where one tile's chunk lies, and where its results go: y of its first row and of the first of
@@ -86,9 +87,9 @@ template <typename C, uint32_t kTiles, uint32_t kVectors>
 inline void multiply_tiles(const C& codes, const GroupInputs<kVectors>& x, uint32_t units_per_group,
                            const TilePlace (&tiles)[kTiles], size_t y_stride) {
   Lanes totals[kTiles][kVectors];
-  const std::byte* units[kTiles];
+  const std::byte* at[kTiles];
   for (uint32_t t = 0; t < kTiles; ++t) {
-    units[t] = tiles[t].codes;
+    at[t] = tiles[t].codes;
     for (uint32_t v = 0; v < kVectors; ++v) {
       totals[t][v] = x.first == 0 ? splat(0) : tiles[t].get(v * y_stride);
     }
@@ -98,13 +99,15 @@ inline void multiply_tiles(const C& codes, const GroupInputs<kVectors>& x, uint3
   for (uint32_t g = 0; g < x.count; ++g) {
     DotProduct dots[kTiles][kVectors];
     for (uint32_t u = 0; u < units_per_group; ++u) {
+      typename C::Unit units[kTiles];
       for (uint32_t t = 0; t < kTiles; ++t) {
         for (size_t line = 0; line < C::kUnitBytes; line += 64) {
-          _mm_prefetch(units[t] + kPrefetchBytes + line, _MM_HINT_T0);
+          _mm_prefetch(at[t] + kPrefetchBytes + line, _MM_HINT_T0);
         }
+        units[t] = C::Unit::load(at[t]);
+        at[t] += C::kUnitBytes;
       }
       add_unit<C, kTiles, kVectors>(codes, units, inputs, dots);
-      for (uint32_t t = 0; t < kTiles; ++t) units[t] += C::kUnitBytes;
       for (uint32_t v = 0; v < kVectors; ++v) inputs[v] = inputs[v].from(kUnitInputs);
     }
     for (uint32_t t = 0; t < kTiles; ++t) {

@@ -276,6 +276,51 @@ void rotate(const Rotation& rotation, const float* signs, const float* x, float*
   for (uint32_t i = 0; i < rotation.n; ++i) y[i] *= rotation.factor;
 }
 
+uint32_t nearest_code(const Encoding& encoding, float value, float scale) {
+  if (encoding.length == 256) {
+    const float place = value * (0.5f / (encoding.step * scale)) + 127.5f;
+    const float least = place > 0.0f ? place : 0.0f;
+    return static_cast<uint32_t>(std::nearbyint(least < 255.0f ? least : 255.0f));
+  }
+  uint32_t code = 0;
+  for (uint32_t i = 0; i + 1 < encoding.length; ++i) {
+    code += value >= encoding.edges[i] * scale ? 1 : 0;
+  }
+  return code;
+}
+
+bool encode(const Encoding& encoding, const float* values, uint8_t* codes, std::byte* scales,
+            size_t scale_stride, EncodingError* error) {
+  for (uint32_t begin = 0; begin < encoding.cols; begin += encoding.group) {
+    const uint32_t end = begin + encoding.group;
+    Lanes squares;
+    for (uint32_t i = begin; i < end; ++i) squares.lane[i % kLanes] += values[i] * values[i];
+    const float size = sum(squares);
+    const float rms = std::sqrt(size / static_cast<float>(encoding.group));
+    const uint16_t half = f16_from_f32(rms < kSmallestRms ? kSmallestRms : rms);
+    std::memcpy(scales + begin / encoding.group * scale_stride, &half, sizeof(half));
+    // The code is decided on the scale as stored, not on the RMS before rounding: it is what a
+    // decoder multiplies with, so every weight gets the smallest error that its scale permits.
+    const float scale = f32_from_f16(half);
+    if (!(scale <= kLargestF16)) return false;  // infinite, or not a number
+    Lanes errors;
+    for (uint32_t i = begin; i < end; ++i) {
+      const uint32_t code = nearest_code(encoding, values[i], scale);
+      codes[i] = static_cast<uint8_t>(code);
+      const float centroid =
+          encoding.length == 256
+              ? static_cast<float>(2 * static_cast<int>(code) - 255) * encoding.step
+              : encoding.centroids[code];
+      const float difference = values[i] - centroid * scale;
+      errors.lane[i % kLanes] += difference * difference;
+    }
+    if (error == nullptr) continue;
+    error->error += static_cast<double>(sum(errors));
+    error->size += static_cast<double>(size);
+  }
+  return true;
+}
+
 void rms_norm(const float* x, const float* weight, uint32_t n, float epsilon, float* y) {
   Lanes squares;
   for (uint32_t i = 0; i < n; ++i) squares.lane[i % kLanes] += x[i] * x[i];
@@ -374,6 +419,7 @@ constexpr Table kTable = {
     .matmul_integer = matmul_integer,
     .quantize = quantize,
     .rotate = rotate,
+    .encode = encode,
     .rms_norm = rms_norm,
     .rope_halves = rope_halves,
     .rope_pairs = rope_pairs,

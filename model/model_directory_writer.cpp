@@ -122,15 +122,14 @@ ModelDirectoryWriter::ModelDirectoryWriter(const fs::path& out, Unfinished unfin
   directory_ = out_;
   directory_ += ".unfinished";
   std::error_code error;
-  if (!exists_in_any_form(directory_)) {
-    if (!fs::create_directory(directory_, error) && error) {
-      throw Error(directory_.string(), ": cannot be created: ", error.message(),
-                  "; --out must be in a directory that exists and that this user may write to");
-    }
-    marker_ = lock_marker(directory_, O_CREAT);
-    return;
+  const bool ours = fs::create_directory(directory_, error);
+  if (error) {
+    throw Error(directory_.string(), ": cannot be created: ", error.message(),
+                "; --out must be in a directory that exists and that this user may write to");
   }
-  marker_ = lock_marker(directory_, 0);
+  // An empty one may be ours too: killed before its marker was made.
+  marker_ = lock_marker(directory_, ours || fs::is_empty(directory_, error) ? O_CREAT : 0);
+  if (ours) return;
   resumed_ = unfinished == Unfinished::resume;
   for (const fs::directory_entry& entry : fs::directory_iterator(directory_)) {
     if (entry.path().filename() == kMarker) continue;
@@ -165,7 +164,9 @@ void ModelDirectoryWriter::copy_side_files(const fs::path& source,
 
 void ModelDirectoryWriter::finish(std::string_view config_json) {
   SLUICE_CHECK(!finished_);
-  write_text_file((directory_ / "model.safetensors.index.json").string(), index_json(directory_));
+  const fs::path index = directory_ / "model.safetensors.index.json";
+  ::unlink(index.c_str());  // an earlier run's, which would decide what is a shard
+  write_text_file(index.string(), index_json(directory_));
   write_text_file((directory_ / "config.json").string(), config_json);
   fsync_directory(directory_);
   rename_to_new(directory_, out_);

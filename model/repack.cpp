@@ -185,7 +185,8 @@ class Repacking {
   // The pins that lie beside the model name experts by their labels.
   void relabel_hot_experts(const ExpertGrid& grid) {
     const fs::path path = options_.model / kHotExperts;
-    if (!fs::exists(path)) return;
+    std::error_code ignored;
+    if (!fs::exists(path, ignored)) return;
     std::vector<LayerExpert> pins = read_pins(path.string(), grid);
     for (LayerExpert& pin : pins) pin.expert = new_id_[*grid.index_of(pin.layer)][pin.expert];
     hot_experts_ = pins_text(pins);
@@ -214,12 +215,18 @@ class Repacking {
     if (!report_.permuted) return orders;
     const TensorNames tensor_names(checkpoint_);
     for (size_t layer = 0; layer < names_.size(); ++layer) {
+      SLUICE_CHECK(!names_[layer].router.empty());
       for (const std::string_view name : tensor_names.under(names_[layer].router + ".")) {
         if (name.ends_with(".codebook") || name.ends_with(".signs")) continue;
         orders.emplace(name, order_[layer]);
       }
       const std::string& correction = names_[layer].router_correction;
       if (!correction.empty()) orders.emplace(correction, order_[layer]);
+      for (const std::string& name : {names_[layer].router + ".weight", correction}) {
+        if (name.empty() || checkpoint_.find(name) != nullptr) continue;
+        throw Error(options_.model.string(), ": tensor ", name,
+                    " is missing, whose rows would move with the experts");
+      }
     }
     return orders;
   }

@@ -26,7 +26,7 @@ struct RepackOptions {
   uint32_t threads = 0;  // 0: as many as this process may run on
   uint64_t memory_bytes = 2'000'000'000;
   // Of TurboQuant matrices, where they have tiles.
-  MatrixLayout layout = MatrixLayout::rows;
+  MatrixLayout layout = MatrixLayout::tiles;
 };
 
 struct RepackReport {

@@ -189,6 +189,12 @@ struct CodeMatrix {
   CodeMatrix& operator=(const CodeMatrix&) = delete;
 
   uint8_t code(uint32_t row, uint32_t col) const { return codes[size_t{row} * matrix.cols + col]; }
+  float value(uint32_t row, uint32_t col) const {
+    return centroids(codebook.length)[code(row, col)];
+  }
+  int32_t quantized(uint32_t row, uint32_t col) const {
+    return codebook.length == 256 ? 2 * code(row, col) - 255 : codebook.quantized[code(row, col)];
+  }
   float scale(uint32_t row, uint32_t g) const {
     uint16_t bits;
     std::memcpy(&bits, matrix.scales + (size_t{row} * (matrix.cols / matrix.group) + g) * 2, 2);

@@ -120,8 +120,8 @@ TEST(Tiles, ExistForWholeGroupsOfCodesOfWholeBits) {
 
 using TilesProduct = TableTest;
 
-// Row by row the integer path of tiles against that of rows in the scalar table, which the tests of
-// TurboQuant hold against exact arithmetic.
+// Both paths of tiles against those of rows in the scalar table, which the tests of TurboQuant hold
+// against exact arithmetic.
 void expect_the_bits_of_rows(const Table& by, const TiledMatrix& w, uint32_t vectors,
                              uint32_t row_begin, uint32_t row_end, const std::vector<float>& x) {
   const uint32_t cols = w.shape.cols, group = w.shape.group;
@@ -139,6 +139,11 @@ void expect_the_bits_of_rows(const Table& by, const TiledMatrix& w, uint32_t vec
   by.matmul_integer(w.matrix, task, inputs.view, found.data());
   EXPECT_TRUE(same_bits(found, expected))
       << by.name << " integer, length " << w.shape.length << ", group " << group << ", " << vectors
+      << " vectors, rows " << row_begin << " to " << row_end;
+  scalar().matmul(w.rows.matrix, task, x.data(), expected.data());
+  by.matmul(w.matrix, task, x.data(), found.data());
+  EXPECT_TRUE(same_bits(found, expected))
+      << by.name << " floats, length " << w.shape.length << ", group " << group << ", " << vectors
       << " vectors, rows " << row_begin << " to " << row_end;
 }
 

@@ -144,6 +144,15 @@ TEST(ModelDirectoryWriter, ResumingKeepsFinishedShardsAlone) {
   EXPECT_FALSE(fs::exists(writer.directory() / "model-00002-of-00002.safetensors.7-0.partial"));
 }
 
+TEST(ModelDirectoryWriter, AnEmptyDirectoryOfAKilledRunIsTakenOver) {
+  const TemporaryDirectory directory;
+  fs::create_directory(directory.path() / "out.unfinished");
+  ModelDirectoryWriter writer(directory.path() / "out", Unfinished::start_over);
+  write_shard(writer.directory() / "model.safetensors", "a");
+  writer.finish("{}");
+  EXPECT_THAT(directory.names(), testing::ElementsAre("out"));
+}
+
 TEST(ModelDirectoryWriter, TwoAtOnceAreRefused) {
   const TemporaryDirectory directory;
   const fs::path out = directory.path() / "out";

@@ -10,7 +10,10 @@ sluice_test(tools logits_dump sluice::tools)
 add_test(NAME tools.cli
   COMMAND ${PROJECT_SOURCE_DIR}/tests/tools/cli_test.sh $<TARGET_FILE:stream-generate>
           ${PROJECT_SOURCE_DIR}/tools/demo/sluice-demo-tq3)
-set_tests_properties(tools.cli PROPERTIES LABELS tools TIMEOUT 300)
+add_test(NAME tools.repack_cli
+  COMMAND ${PROJECT_SOURCE_DIR}/tests/tools/repack_cli_test.sh $<TARGET_FILE:stream-repack>
+          $<TARGET_FILE:stream-generate> ${PROJECT_SOURCE_DIR}/tools/demo/sluice-demo-tq3)
+set_tests_properties(tools.cli tools.repack_cli PROPERTIES LABELS tools TIMEOUT 300)
 
 # Whole runs of the program.
 foreach(unit identity memory)
