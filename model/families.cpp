@@ -23,9 +23,8 @@ const Family& find_family(std::string_view model_type, const std::string& path) 
     if (family.model_type == model_type) return family;
     known += (known.empty() ? "" : ", ") + std::string(family.model_type);
   }
-  throw Error(path, ": model_type is ", quoted_text(model_type),
-              ", a family whose layers are not written yet; known are ", known,
-              ". See docs/families.md");
+  throw Error(path, ": model_type is ", quoted_text(model_type), "; known are ", known,
+              ". The layers of other families are not written yet (docs/families.md)");
 }
 
 std::string families_text() {

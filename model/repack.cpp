@@ -220,12 +220,13 @@ class Repacking {
         if (name.ends_with(".codebook") || name.ends_with(".signs")) continue;
         orders.emplace(name, order_[layer]);
       }
-      if (!orders.contains(names_[layer].router + ".weight")) {
-        throw Error(options_.model.string(), ": tensor ", names_[layer].router,
-                    ".weight is missing, whose rows would move with the experts");
-      }
       const std::string& correction = names_[layer].router_correction;
       if (!correction.empty()) orders.emplace(correction, order_[layer]);
+      for (const std::string& name : {names_[layer].router + ".weight", correction}) {
+        if (name.empty() || checkpoint_.find(name) != nullptr) continue;
+        throw Error(options_.model.string(), ": tensor ", name,
+                    " is missing, whose rows would move with the experts");
+      }
     }
     return orders;
   }
