@@ -34,13 +34,16 @@ std::string budget_argument(uint64_t bytes) {
   return number_text(std::ceil(gigabytes * unit) / unit, decimals);
 }
 
-// Hit rates rise steeply until about twice what one token uses, and slowly from there.
-std::string small_budget_note(const MemoryPlan& plan) {
+// Hit rates of lru are zero below what one token uses, rise steeply until about twice that, and
+// slowly from there; lfru, which counts uses, has no such cliff.
+std::string small_budget_note(const RunSetting& setting) {
+  const MemoryPlan& plan = setting.plan;
+  if (setting.policy == "lfru") return {};
   if (plan.cache_bytes >= plan.working_set_bytes) return {};
   const uint64_t useful = std::min(2 * plan.working_set_bytes, plan.expert_total_bytes);
   return "note: the budget is under one token's working set, expect a hit rate near zero; the next "
          "useful step is --cache-budget-gb " +
-         budget_argument(useful) + "\n";
+         budget_argument(useful) + ", or --policy lfru\n";
 }
 
 std::string speed_text(const PhaseReport& phase) {
@@ -126,6 +129,7 @@ RunSetting describe_run(const std::string& directory, const Model& model,
           .threads = model.threads(),
           .io = model.io_description(),
           .slab = model.slab_description(),
+          .policy = options.cache_policy,
           .compute = options.compute == Compute::int16 ? "int16" : "f32",
           .isa = kernels::table().name,
           .seed = seed};
@@ -148,7 +152,7 @@ std::string start_text(const RunSetting& setting) {
            ", one token's working set " + bytes_text(plan.working_set_bytes) + "), " + means;
   }
   if (setting.automatic_budget) text += "budget: " + plan.budget_reason + "\n";
-  return setting.all_resident ? text : text + small_budget_note(plan);
+  return setting.all_resident ? text : text + small_budget_note(setting);
 }
 
 std::string summary_text(const RunReport& report) {
