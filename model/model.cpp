@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "io/error.h"
 #include "model/families.h"
 #include "model/measure.h"
 #include "model/model_impl.h"
@@ -17,14 +18,27 @@ void open_files(Model::Impl& impl) {
   for (const DirectFile& file : impl.files) impl.file_list.push_back(&file);
 }
 
-// What the expert cache begins with, and what is written down of its use.
-void calibrate(Model::Impl& impl, const PinList& pins) {
-  if (!impl.stream) return;
-  const ExpertGrid grid = grid_of(*impl.source);
-  if (!pins.file.empty()) impl.pins = preload_pins(pins, grid, *impl.stream);
-  if (RoutingRecorder::wanted(impl.options)) {
-    impl.recorder.emplace(impl.options, trace_facts(impl.config, *impl.source));
+PinList find_pins(const Model::Impl& impl, const std::string& directory) {
+  if (impl.source) return find_pins(directory, impl.options, grid_of(*impl.source));
+  if (!impl.options.pin_file.empty() || !impl.options.trace_file.empty()) {
+    throw Error(directory, ": this model has no experts; run it without --pin-file and --trace");
   }
+  return {};
+}
+
+// Everything that is read before the first token: the trunk, and the experts that are to stay.
+void load_tensors(Model::Impl& impl, const PinList& pins, const Progress& progress) {
+  const uint64_t pin_bytes =
+      impl.stream ? pins_that_fit(pins, impl.stream->cache()) * impl.source->slot_bytes() : 0;
+  uint64_t trunk_bytes = 0;
+  impl.trunk->load(impl.file_list, *impl.queue, [&](uint64_t done, uint64_t total) {
+    trunk_bytes = total;
+    if (progress.trunk_bytes) progress.trunk_bytes(done, total + pin_bytes);
+  });
+  if (pins.file.empty()) return;
+  impl.pins = preload_pins(pins, grid_of(*impl.source), *impl.stream, [&](uint64_t bytes) {
+    if (progress.trunk_bytes) progress.trunk_bytes(trunk_bytes + bytes, trunk_bytes + pin_bytes);
+  });
 }
 
 }  // namespace
@@ -36,8 +50,7 @@ Model Model::load(const std::string& directory, const ModelOptions& options,
   const ExpertSource* source = impl->source ? &*impl->source : nullptr;
   Trunk& trunk = *impl->trunk;
   // Before anything large is read, so that a wrong file is known at once.
-  const PinList pins =
-      source == nullptr ? PinList{} : find_pins(directory, options, grid_of(*source));
+  const PinList pins = find_pins(*impl, directory);
   open_files(*impl);
   const ModelMeasure measure =
       measure_model(impl->config, options, trunk, impl->source, memory_limits());
@@ -59,9 +72,11 @@ Model Model::load(const std::string& directory, const ModelOptions& options,
   Model model(std::move(impl));
   if (progress.planned) progress.planned(model);
   Impl& loaded = *model.impl_;
-  trunk.load(loaded.file_list, *loaded.queue, progress.trunk_bytes);
+  load_tensors(loaded, pins, progress);
   loaded.network = make_network(loaded.config, trunk, source);
-  calibrate(loaded, pins);
+  if (source != nullptr && RoutingRecorder::wanted(options)) {
+    loaded.recorder.emplace(options, trace_facts(loaded.config, *source));
+  }
   model.reset_stream_statistics();  // the trunk and the pins came through the same queue
   return model;
 }

@@ -28,11 +28,16 @@ PinList find_pins(const std::string& directory, const ModelOptions& options,
   }
 }
 
-PinReport preload_pins(const PinList& pins, const ExpertGrid& grid, ExpertStream& stream) {
+uint32_t pins_that_fit(const PinList& pins, const ExpertCache& cache) {
+  return static_cast<uint32_t>(std::min<size_t>(pins.experts.size(), cache.max_pinned()));
+}
+
+PinReport preload_pins(const PinList& pins, const ExpertGrid& grid, ExpertStream& stream,
+                       const std::function<void(uint64_t bytes)>& progress) {
   PinReport report{.file = pins.file, .listed = static_cast<uint32_t>(pins.experts.size())};
-  const size_t count = std::min<size_t>(pins.experts.size(), stream.cache().max_pinned());
+  const uint32_t count = pins_that_fit(pins, stream.cache());
   std::vector<std::vector<uint32_t>> by_layer(grid.layers.size());
-  for (size_t i = 0; i < count; ++i) {
+  for (uint32_t i = 0; i < count; ++i) {
     const auto layer = grid.index_of(pins.experts[i].layer);
     SLUICE_CHECK(layer.has_value());
     by_layer[*layer].push_back(pins.experts[i].expert);
@@ -40,8 +45,9 @@ PinReport preload_pins(const PinList& pins, const ExpertGrid& grid, ExpertStream
   for (uint32_t layer = 0; layer < by_layer.size(); ++layer) {
     if (by_layer[layer].empty()) continue;
     report.pinned += stream.preload(layer, by_layer[layer]);
+    report.bytes = report.pinned * stream.cache().slot_bytes();
+    if (progress) progress(report.bytes);
   }
-  report.bytes = report.pinned * stream.cache().slot_bytes();
   return report;
 }
 

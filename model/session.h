@@ -70,7 +70,8 @@ class Model;
 struct Progress {
   std::function<void(const Model&)>
       planned;  // before the trunk is read: plan and back end are known
-  std::function<void(uint64_t done, uint64_t total)> trunk_bytes;    // while loading
+  std::function<void(uint64_t done, uint64_t total)>
+      trunk_bytes;  // while loading, pinned experts included
   std::function<void(uint64_t done, uint64_t total)> prompt_tokens;  // while prefilling
 };
 

@@ -1,28 +1,19 @@
 #include <nlohmann/json.hpp>
 
 #include "io/error.h"
+#include "model/json_object.h"
 #include "model/utf8.h"
 #include "tools/calibrate_collect.h"
 
 namespace sluice {
 namespace {
 
-// {"prompt": "...", "tags": [...]} is two deep.
-constexpr int kMaxDepth = 16;
-
 std::string prompt_of_json(std::string_view line, const std::string& where) {
-  using nlohmann::json;
-  try {
-    const json object = json::parse(line, [&where](int depth, json::parse_event_t, json&) {
-      if (depth > kMaxDepth) throw Error(where, ": nested deeper than ", kMaxDepth, " levels");
-      return true;
-    });
-    if (object.contains("prompt") && object["prompt"].is_string()) {
-      return object["prompt"].get<std::string>();
-    }
-  } catch (const json::exception&) {
+  const nlohmann::json object = parse_json(line, where);
+  if (!object.contains("prompt") || !object["prompt"].is_string()) {
+    throw Error(where, ": expected a JSON object with a text under \"prompt\"");
   }
-  throw Error(where, ": expected a JSON object with a text under \"prompt\"");
+  return object["prompt"].get<std::string>();
 }
 
 }  // namespace

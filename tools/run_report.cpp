@@ -26,11 +26,12 @@ std::string percent_text(uint64_t part, uint64_t whole) {
   return number_text(share, share < 10 ? 1 : 0) + " %";
 }
 
-std::string small_budget_note(const MemoryPlan& plan) {
-  if (!plan.below_working_set()) return {};
+std::string small_budget_note(const RunSetting& setting) {
+  // lfru, which counts uses, has no such cliff.
+  if (setting.policy == "lfru" || !setting.plan.below_working_set()) return {};
   return "note: the budget is under one token's working set, expect a hit rate near zero; the next "
          "useful step is --cache-budget-gb " +
-         budget_argument(plan.useful_budget_bytes()) + "\n";
+         budget_argument(setting.plan.useful_budget_bytes()) + ", or --policy lfru\n";
 }
 
 std::string speed_text(const PhaseReport& phase) {
@@ -123,6 +124,7 @@ RunSetting describe_run(const std::string& directory, const Model& model,
           .threads = model.threads(),
           .io = model.io_description(),
           .slab = model.slab_description(),
+          .policy = options.cache_policy,
           .compute = options.compute == Compute::int16 ? "int16" : "f32",
           .isa = kernels::table().name,
           .seed = seed};
@@ -145,7 +147,7 @@ std::string start_text(const RunSetting& setting) {
            ", one token's working set " + bytes_text(plan.working_set_bytes) + "), " + means;
   }
   if (setting.automatic_budget) text += "budget: " + plan.budget_reason + "\n";
-  return setting.all_resident ? text : text + small_budget_note(plan);
+  return setting.all_resident ? text : text + small_budget_note(setting);
 }
 
 std::string summary_text(const RunReport& report) {

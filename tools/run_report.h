@@ -34,6 +34,7 @@ struct RunSetting {
   uint32_t threads = 0;
   std::string io;
   std::string slab;
+  std::string policy;
   std::string compute;
   std::string isa;
   uint64_t seed = 0;

@@ -83,6 +83,7 @@ std::string stats_json(const RunReport& report) {
   json["context"] = setting.context;
   json["io"] = setting.io;
   json["slab"] = setting.slab;
+  json["policy"] = setting.policy;
   json["threads"] = setting.threads;
   json["compute"] = setting.compute;
   json["isa"] = setting.isa;

@@ -94,14 +94,17 @@ TEST(StartText, SaysThatStreamingIsOff) {
 TEST(StartText, NotesABudgetUnderTheWorkingSetAndTheNextUsefulStep) {
   RunSetting setting = streaming_report().setting;
   setting.plan.cache_bytes = 2'699'999;
-  EXPECT_THAT(start_text(setting), HasSubstr("next useful step is --cache-budget-gb 0.0054\n"));
+  EXPECT_THAT(start_text(setting),
+              HasSubstr("next useful step is --cache-budget-gb 0.0054, or --policy lfru\n"));
   setting.plan.working_set_bytes = 3'456'000'000;
   setting.plan.expert_total_bytes = 60'000'000'000;
-  EXPECT_THAT(start_text(setting), HasSubstr("--cache-budget-gb 7.0\n"));
+  EXPECT_THAT(start_text(setting), HasSubstr("--cache-budget-gb 7.0,"));
   setting.plan.working_set_bytes = 12'300'000'000;
-  EXPECT_THAT(start_text(setting), HasSubstr("--cache-budget-gb 25\n"));
+  EXPECT_THAT(start_text(setting), HasSubstr("--cache-budget-gb 25,"));
   setting.plan.expert_total_bytes = 13'100'000'000;  // twice the working set is more than all
-  EXPECT_THAT(start_text(setting), HasSubstr("--cache-budget-gb 14\n"));
+  EXPECT_THAT(start_text(setting), HasSubstr("--cache-budget-gb 14,"));
+  setting.policy = "lfru";  // which has no such cliff
+  EXPECT_THAT(start_text(setting), Not(HasSubstr("note")));
 }
 
 TEST(StartText, SaysHowAnAutomaticBudgetWasChosen) {
