@@ -103,6 +103,30 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
   }
 }
 
+void AtomicFile::write_at(std::span<const std::byte> bytes, uint64_t offset) {
+  SLUICE_CHECK(!partial_path_.empty());
+  while (!bytes.empty()) {
+    const ssize_t put = ::pwrite(fd_.get(), bytes.data(), std::min(bytes.size(), kMaxTransferBytes),
+                                 static_cast<off_t>(offset));
+    if (put < 0) {
+      const int error = errno;
+      if (error == EINTR) continue;
+      throw Error(path_, ": cannot write ", bytes.size(), " bytes at ", offset, ": ",
+                  errno_text(error), write_remedy(error));
+    }
+    bytes = bytes.subspan(static_cast<size_t>(put));
+    offset += static_cast<uint64_t>(put);
+  }
+}
+
+void AtomicFile::flush() noexcept {
+  // Nothing here is needed for durability, which is commit()'s; so failures are left to it.
+  (void)::sync_file_range(
+      fd_.get(), 0, 0,
+      SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+  (void)::posix_fadvise(fd_.get(), 0, 0, POSIX_FADV_DONTNEED);
+}
+
 void AtomicFile::commit() {
   SLUICE_CHECK(!partial_path_.empty());
   if (const int error = fsync_fully(fd_.get()); error != 0) {

@@ -3,7 +3,8 @@
 // Bytes go to "<path>.<process>-<number>.partial" beside it. commit() makes them durable (fsync),
 // gives them their name (rename) and makes the name durable (fsync of the directory). An AtomicFile
 // destroyed before commit() removes what it wrote; a process killed before it leaves a .partial
-// file, which no reader of Sluice looks at, and whatever was at the path as it was. Threads: one.
+// file, which no reader of Sluice looks at, and whatever was at the path as it was. Threads: one;
+// write_at() may run in several at once, with each other.
 #pragma once
 
 #include <cstddef>
@@ -27,6 +28,12 @@ class AtomicFile {
   const std::string& path() const { return path_; }
   // Appends. Throws Error naming the path and how much was written: disk full, quota, device.
   void write(std::span<const std::byte> bytes);
+  // Puts bytes at an offset, which moves nothing that write() does; a file that is written in this
+  // way is as long as the furthest byte, and what nobody wrote is zero. Throws Error likewise.
+  void write_at(std::span<const std::byte> bytes, uint64_t offset);
+  // Waits until what was written is on its way out of memory and drops it from the page cache, so
+  // that a large file neither fills memory nor makes commit() wait long. Best effort.
+  void flush() noexcept;
   // Requires: not committed yet. Throws Error; the path then still holds what it held.
   void commit();
 

@@ -1,6 +1,5 @@
 #include "io/safetensors_writer.h"
 
-#include <array>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -67,25 +66,33 @@ std::string header_json(const std::vector<TensorInfo>& tensors,
 
 }  // namespace
 
+std::string SafetensorsWriter::header(const std::string& path, std::vector<TensorInfo>& tensors,
+                                      const Options& options) {
+  SLUICE_CHECK(options.data_alignment > 0);
+  const uint64_t data_bytes = lay_out(tensors, path);
+  const std::string json = header_json(tensors, options, path);
+  const uint64_t data_begin = 8 + uint64_t{json.size()};
+  uint64_t file_bytes = 0;
+  if (__builtin_add_overflow(data_begin, data_bytes, &file_bytes)) {
+    throw Error(path, ": would be larger than 2^64 bytes");
+  }
+  // The reader decides what is a legal header; no file that it refuses is ever written.
+  parse_safetensors_header(json, file_bytes, path);
+  for (TensorInfo& tensor : tensors) tensor.offset += data_begin;
+
+  std::string bytes;
+  for (size_t i = 0; i < 8; ++i) {
+    bytes += static_cast<char>(uint64_t{json.size()} >> (8 * i) & 0xff);
+  }
+  return bytes + json;
+}
+
 SafetensorsWriter::SafetensorsWriter(std::string path, std::vector<TensorInfo> tensors,
                                      const Options& options)
     : file_(std::move(path)) {
-  SLUICE_CHECK(options.data_alignment > 0);
-  remaining_bytes_ = lay_out(tensors, file_.path());
-  const std::string json = header_json(tensors, options, file_.path());
-  uint64_t file_bytes = 8 + uint64_t{json.size()};
-  if (__builtin_add_overflow(file_bytes, remaining_bytes_, &file_bytes)) {
-    throw Error(file_.path(), ": would be larger than 2^64 bytes");
-  }
-  // The reader decides what is a legal header; no file that it refuses is ever written.
-  parse_safetensors_header(json, file_bytes, file_.path());
-
-  std::array<unsigned char, 8> prefix;
-  for (size_t i = 0; i < prefix.size(); ++i) {
-    prefix[i] = static_cast<unsigned char>(uint64_t{json.size()} >> (8 * i) & 0xff);
-  }
-  file_.write(std::as_bytes(std::span(prefix)));
-  file_.write(std::as_bytes(std::span(json)));
+  const std::string before = header(file_.path(), tensors, options);
+  for (const TensorInfo& tensor : tensors) remaining_bytes_ += tensor.size_bytes;
+  file_.write(std::as_bytes(std::span(before)));
 }
 
 void SafetensorsWriter::write(std::span<const std::byte> bytes) {

@@ -31,6 +31,11 @@ class SafetensorsWriter {
   // 2^64).
   SafetensorsWriter(std::string path, std::vector<TensorInfo> tensors, const Options& options);
 
+  // The bytes before the data buffer, length and JSON, and what they say: tensors get their sizes
+  // and their offsets from the start of the file. For writers of other kinds. Throws as above.
+  static std::string header(const std::string& path, std::vector<TensorInfo>& tensors,
+                            const Options& options);
+
   // Appends bytes of the tensors in their declared order; a tensor may come in several pieces.
   // Requires: no more bytes than declared. Throws Error (disk full and the like, naming the path).
   void write(std::span<const std::byte> bytes);

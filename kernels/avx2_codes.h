@@ -94,12 +94,11 @@ inline void add_products(DotProduct& dot, Quad quad, Inputs inputs) {
   dot.high = add(add(dot.high, quad.high_01, x01), quad.high_23, x23);
 }
 
-// Σ quantized * input = 2 Σ byte * input - offset * Σ input. Only the result must fit 32 bits.
-inline Integers finish(const DotProduct& dot, uint32_t offset, int32_t sum_of_inputs) {
-  const uint32_t correction = offset * static_cast<uint32_t>(sum_of_inputs);
-  const __m256i subtracted = _mm256_set1_epi32(static_cast<int32_t>(correction));
-  return {_mm256_sub_epi32(_mm256_slli_epi32(dot.low, 1), subtracted),
-          _mm256_sub_epi32(_mm256_slli_epi32(dot.high, 1), subtracted)};
+// Σ quantized * input = 2 Σ byte * input - correction, which is offset * Σ input. Only the result
+// must fit 32 bits.
+inline Integers finish(const DotProduct& dot, Integers correction) {
+  return {_mm256_sub_epi32(_mm256_slli_epi32(dot.low, 1), correction.low),
+          _mm256_sub_epi32(_mm256_slli_epi32(dot.high, 1), correction.high)};
 }
 
 // out[k]: word k of the four at rows[r] + offset, of all 16 rows r. Rows r and r+4 share a register
@@ -167,6 +166,17 @@ class Codes {
   }
 
   __m256i entries_;
+};
+
+// A code of 8 bits is its byte.
+template <>
+class Codes<256> {
+ public:
+  static constexpr uint32_t kPerWord = 4;
+  static constexpr uint32_t kQuads = 1;
+
+  explicit Codes(const Codebook&) {}
+  void quads(Integers word, Quad (&out)[kQuads]) const { out[0] = widen(word.low, word.high); }
 };
 
 // Ternary: 20 digits of base 3 are 5 of base 81, each a quad, and each of those two of base 9.

@@ -191,6 +191,22 @@ inline Lanes butterfly(Lanes a) {
   }
 }
 
+// a + number where value ≥ edge.
+inline Integers add_where_at_least(Lanes value, Lanes edge, Integers a, Integers number) {
+  const auto half = [](__m256 v, __m256 e, __m256i sum, __m256i n) {
+    const __m256i at_least = _mm256_castps_si256(_mm256_cmp_ps(v, e, _CMP_GE_OQ));
+    return _mm256_add_epi32(sum, _mm256_and_si256(at_least, n));
+  };
+  return {half(value.low, edge.low, a.low, number.low),
+          half(value.high, edge.high, a.high, number.high)};
+}
+// Requires: every lane is in [0, 255].
+inline __m128i narrow_to_bytes(Integers a) {
+  // Packing works within the halves of a register: words 0-3, 8-11 and 4-7, 12-15 come out.
+  const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(a.low, a.high), 0b11'01'10'00);
+  return _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+}
+
 // values[index & 15], values [16].
 inline Lanes look_up(const float* values, Integers indices) {
   const __m256 first = _mm256_loadu_ps(values), second = _mm256_loadu_ps(values + 8);
@@ -211,9 +227,11 @@ inline Integers shifted_words(const std::byte* words, const uint32_t* word, cons
   return {_mm256_srlv_epi32(_mm256_permutevar8x32_epi32(all, eight(word)), eight(shift)),
           _mm256_srlv_epi32(_mm256_permutevar8x32_epi32(all, eight(word + 8)), eight(shift + 8))};
 }
-inline Integers widen_bytes(const uint8_t* from) {
-  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+inline Integers widen_bytes(__m128i bytes) {
   return {_mm256_cvtepu8_epi32(bytes), _mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8))};
+}
+inline Integers widen_bytes(const uint8_t* from) {
+  return widen_bytes(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 }
 
 }  // namespace

@@ -92,12 +92,12 @@ inline void add_products(DotProduct& dot, Quad quad, Inputs inputs) {
   dot.low = _mm512_dpbusd_epi32(dot.low, quad.v, _mm512_set1_epi32(low));
 }
 
-// Σ quantized * input = 2 Σ byte * input - offset * Σ input. Only the result must fit 32 bits.
-inline Integers finish(const DotProduct& dot, uint32_t offset, int32_t sum_of_inputs) {
-  const uint32_t correction = offset * static_cast<uint32_t>(sum_of_inputs);
+// Σ quantized * input = 2 Σ byte * input - correction, which is offset * Σ input. Only the result
+// must fit 32 bits.
+inline Integers finish(const DotProduct& dot, Integers correction) {
   const __m512i doubled =
       _mm512_add_epi32(_mm512_slli_epi32(dot.high, 9), _mm512_slli_epi32(dot.low, 1));
-  return {_mm512_sub_epi32(doubled, _mm512_set1_epi32(static_cast<int32_t>(correction)))};
+  return {_mm512_sub_epi32(doubled, correction.v)};
 }
 
 // out[k]: word k of the four at rows[r] + offset, of all 16 rows r. Rows r, r+4, r+8, r+12 share a
@@ -158,6 +158,17 @@ class Codes {
 
   __m512i entries_;
   __m512i shifts_[kQuads];
+};
+
+// A code of 8 bits is its byte.
+template <>
+class Codes<256> {
+ public:
+  static constexpr uint32_t kPerWord = 4;
+  static constexpr uint32_t kQuads = 1;
+
+  explicit Codes(const Codebook&) {}
+  void quads(Integers word, Quad (&out)[kQuads]) const { out[0].v = word.v; }
 };
 
 // Ternary: 20 digits of base 3 are 5 of base 81, each a quad, and each of those two of base 9,

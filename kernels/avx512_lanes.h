@@ -117,6 +117,14 @@ inline Lanes butterfly(Lanes a) {
   return {_mm512_fmadd_ps(a.v, sign, partner)};
 }
 
+// a + number where value ≥ edge.
+inline Integers add_where_at_least(Lanes value, Lanes edge, Integers a, Integers number) {
+  return {
+      _mm512_mask_add_epi32(a.v, _mm512_cmp_ps_mask(value.v, edge.v, _CMP_GE_OQ), a.v, number.v)};
+}
+// Requires: every lane is in [0, 255].
+inline __m128i narrow_to_bytes(Integers a) { return _mm512_cvtepi32_epi8(a.v); }
+
 // values[index & 15], values [16].
 inline Lanes look_up(const float* values, Integers indices) {
   return {_mm512_permutexvar_ps(indices.v, _mm512_loadu_ps(values))};
@@ -128,8 +136,9 @@ inline Integers shifted_words(const std::byte* words, const uint32_t* word, cons
       _mm512_permutexvar_epi32(_mm512_loadu_si512(word), _mm512_castsi256_si512(eight));
   return {_mm512_srlv_epi32(spread, _mm512_loadu_si512(shift))};
 }
+inline Integers widen_bytes(__m128i bytes) { return {_mm512_cvtepu8_epi32(bytes)}; }
 inline Integers widen_bytes(const uint8_t* from) {
-  return {_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)))};
+  return widen_bytes(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 }
 
 }  // namespace

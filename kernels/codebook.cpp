@@ -75,19 +75,48 @@ Rounding best_rounding(const float* values, const double* weights, uint32_t leng
 }  // namespace
 
 uint32_t row_words(uint32_t cols, uint32_t codebook_length) {
-  assert(codebook_length == 3 || codebook_length == 4 || codebook_length == 8 ||
-         codebook_length == 16);
-  const uint32_t per_word = codebook_length == 3   ? 20
-                            : codebook_length == 4 ? 16
-                            : codebook_length == 8 ? 10
-                                                   : 8;
-  return cols / per_word + (cols % per_word != 0 ? 1 : 0);
+  const auto words = [cols](uint32_t per_word) {
+    return cols / per_word + (cols % per_word != 0 ? 1 : 0);
+  };
+  switch (codebook_length) {
+    case 3:
+      return words(20);
+    case 4:
+      return words(16);
+    case 8:
+      return words(10);
+    case 16:
+      return words(8);
+    default:
+      assert(codebook_length == 256);
+      return words(4);
+  }
+}
+
+bool is_uniform(const float* values, uint32_t length) {
+  if (length != 256) return false;
+  const float step = values[128];
+  if (!(step > 0)) return false;
+  for (int i = 0; i < 256; ++i) {
+    const float expected = static_cast<float>(2 * i - 255) * step;
+    if (!std::isfinite(values[i]) || values[i] != expected) return false;
+  }
+  return true;
 }
 
 Codebook make_codebook(const float* values, uint32_t length) {
-  assert(length == 3 || length == 4 || length == 8 || length == 16);
   Codebook codebook{};
   codebook.length = length;
+  if (length == 256) {
+    assert(is_uniform(values, length));
+    codebook.step = values[128];
+    for (uint32_t i = 0; i < 16; ++i) {
+      codebook.values[i] = values[i];
+      codebook.quantized[i] = static_cast<int16_t>(2 * static_cast<int>(i) - 255);
+    }
+    return codebook;
+  }
+  assert(length == 3 || length == 4 || length == 8 || length == 16);
   std::copy_n(values, length, codebook.values);
 
   double largest = 0;

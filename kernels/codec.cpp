@@ -1,9 +1,13 @@
 #include "kernels/codec.h"
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <cmath>
 #include <cstring>
+
+#include "kernels/code_words.h"
+#include "kernels/tiles.h"
 
 namespace sluice::kernels {
 namespace {
@@ -19,105 +23,83 @@ constexpr float kFourBits[] = {-2.7332986608f, -2.0698191883f, -1.6188648437f, -
                                0.1285059463f,  0.3883729570f,  0.6572738605f,  0.9430078288f,
                                1.2570025732f,  1.6188648437f,  2.0698191883f,  2.7332986608f};
 
-constexpr float kSmallestRms =
-    1e-7f;  // its F16 is not zero, so that dividing by a scale is defined
-constexpr float kLargestF16 = 65504.0f;
+// (2i - 255) / 64: 8 bits are enough for evenly spaced centroids, and codes are then numbers that
+// dot products take without a lookup. They reach to ±3.98.
+constexpr std::array<float, 256> kEightBits = [] {
+  std::array<float, 256> values{};
+  for (int i = 0; i < 256; ++i)
+    values[static_cast<size_t>(i)] = static_cast<float>(2 * i - 255) / 64;
+  return values;
+}();
+
 constexpr uint32_t kLanes = 16;
+constexpr size_t kScaleBytes = 2;        // an F16
+constexpr uint32_t kTernaryDigits = 20;  // per word, as many as 32 bits hold
 
-// Indices per word: as many digits in base kLength as 32 bits hold (10 of 3 bits leave two bits
-// zero).
-template <uint32_t kLength>
-constexpr uint32_t kDigits = kLength == 3   ? 20
-                             : kLength == 4 ? 16
-                             : kLength == 8 ? 10
-                                            : 8;
-
-// √(mean of squares) of a group, lane by lane and then by halves (kernels.h, "Determinism").
-float group_rms(const float* values, uint32_t group) {
-  float lanes[kLanes] = {};
-  for (uint32_t i = 0; i < group; i += kLanes) {
-    for (uint32_t j = 0; j < kLanes; ++j) lanes[j] += values[i + j] * values[i + j];
-  }
-  for (uint32_t half = kLanes / 2; half > 0; half /= 2) {
-    for (uint32_t j = 0; j < half; ++j) lanes[j] += lanes[j + half];
-  }
-  return std::sqrt(lanes[0] / static_cast<float>(group));
-}
-
-// The index of the centroid nearest to value / scale is the number of edges at or below it. The
-// edges are scaled instead of the values: one product per edge and group, no division per value.
-template <uint32_t kLength>
-void nearest_indices(const float* edges, const float* values, uint32_t group, float scale,
-                     uint8_t* indices) {
-  float scaled[kLength - 1];
-  for (uint32_t edge = 0; edge < kLength - 1; ++edge) scaled[edge] = edges[edge] * scale;
-  for (uint32_t i = 0; i < group; ++i) {
-    uint32_t index = 0;
-    for (uint32_t edge = 0; edge < kLength - 1; ++edge) index += values[i] >= scaled[edge] ? 1 : 0;
-    indices[i] = static_cast<uint8_t>(index);
-  }
-}
-
-// The first index lands in the lowest digit; digits that a last word lacks are zero.
-template <uint32_t kLength>
-void pack(const uint8_t* indices, uint32_t cols, std::byte* words) {
-  for (uint32_t begin = 0; begin < cols; begin += kDigits<kLength>) {
-    const uint32_t end = std::min(begin + kDigits<kLength>, cols);
+// The first code lands in the lowest digit; digits that a last word lacks are zero.
+void ternary_words(const uint8_t* codes, uint32_t cols, std::byte* words) {
+  for (uint32_t begin = 0; begin < cols; begin += kTernaryDigits, words += sizeof(uint32_t)) {
+    const uint32_t end = std::min(begin + kTernaryDigits, cols);
     uint32_t word = 0;
-    for (uint32_t i = end; i > begin; --i) word = word * kLength + indices[i - 1];
+    for (uint32_t i = end; i > begin; --i) word = word * 3 + codes[i - 1];
     std::memcpy(words, &word, sizeof(word));
-    words += sizeof(word);
   }
 }
 
-template <uint32_t kLength>
-bool encode_row(const Codec& codec, const Table& table, const EncodeBuffers& buffers,
-                std::byte* words, std::byte* scales) {
-  for (uint32_t begin = 0; begin < codec.cols; begin += codec.group, scales += 2) {
-    const float rms = group_rms(buffers.values + begin, codec.group);
-    const float wanted = rms < kSmallestRms ? kSmallestRms : rms;
-    float scale = 0;
-    table.to_f16(&wanted, 1, scales);
-    table.to_f32(Format::f16, scales, 1, &scale);
-    if (!(scale <= kLargestF16)) return false;  // infinite, or not a number
-    // Decided on the scale as stored, not on the RMS before rounding: it is what a decoder
-    // multiplies with, so every weight gets the smallest error that its scale permits.
-    nearest_indices<kLength>(codec.edges, buffers.values + begin, codec.group, scale,
-                             buffers.indices + begin);
+void pack_row(uint32_t length, const uint8_t* codes, uint32_t cols, std::byte* words) {
+  switch (length) {
+    case 3:
+      return ternary_words(codes, cols, words);
+    case 4:
+      return words_of_codes<2>(codes, cols, words);
+    case 8:
+      return words_of_codes<3>(codes, cols, words);
+    case 16:
+      return words_of_codes<4>(codes, cols, words);
+    default:
+      return words_of_codes<8>(codes, cols, words);
   }
-  pack<kLength>(buffers.indices, codec.cols, words);
-  return true;
 }
 
-template <uint32_t kLength>
-uint32_t encode(const Codec& codec, const Table& table, const float* rows, uint32_t count,
-                const EncodeBuffers& buffers) {
-  const size_t word_bytes = size_t{codec.words} * 4;
-  const size_t scale_bytes = size_t{codec.cols / codec.group} * 2;
-  for (uint32_t row = 0; row < count; ++row) {
-    const float* source = rows + size_t{row} * codec.cols;
-    if (codec.signs != nullptr) {
-      table.rotate(codec.rotation, codec.signs, source, buffers.values);
-    } else {
-      std::copy_n(source, codec.cols, buffers.values);
-    }
-    if (!encode_row<kLength>(codec, table, buffers, buffers.words + row * word_bytes,
-                             buffers.scales + row * scale_bytes)) {
-      return row;
-    }
-  }
-  return count;
+Encoding encoding_of(const Codec& codec) {
+  return {.cols = codec.cols,
+          .group = codec.group,
+          .length = codec.length,
+          .centroids = codec.centroids,
+          .edges = codec.edges,
+          .step = codec.step};
 }
 
-template <uint32_t kLength>
+// The row as a matrix multiplies it: `values`, or the row itself where nothing rotates it.
+const float* rotated(const Codec& codec, const Table& table, const float* row, float* values) {
+  if (codec.signs == nullptr) return row;
+  table.rotate(codec.rotation, codec.signs, row, values);
+  return values;
+}
+
+float centroid(const Codec& codec, uint32_t code) {
+  if (codec.length != 256) return codec.centroids[code];
+  return static_cast<float>(2 * static_cast<int>(code) - 255) * codec.step;
+}
+
+template <uint32_t kBits>
 void unpack_centroids(const Codec& codec, const std::byte* words, float* out) {
-  for (uint32_t begin = 0; begin < codec.cols; begin += kDigits<kLength>) {
-    const uint32_t end = std::min(begin + kDigits<kLength>, codec.cols);
+  constexpr uint32_t kPerWord = kCodesPerWord<kBits>;
+  uint8_t codes[24];  // a word's codes, and the room that codes_of_words asks for
+  for (uint32_t begin = 0; begin < codec.cols; begin += kPerWord, words += sizeof(uint32_t)) {
+    codes_of_words<kBits>(words, 1, codes);
+    const uint32_t count = std::min(kPerWord, codec.cols - begin);
+    for (uint32_t i = 0; i < count; ++i) out[begin + i] = centroid(codec, codes[i]);
+  }
+}
+
+void unpack_ternary(const Codec& codec, const std::byte* words, float* out) {
+  for (uint32_t begin = 0; begin < codec.cols; begin += kTernaryDigits) {
+    const uint32_t end = std::min(begin + kTernaryDigits, codec.cols);
     uint32_t word = 0;
     std::memcpy(&word, words, sizeof(word));
     words += sizeof(word);
-    for (uint32_t i = begin; i < end; ++i, word /= kLength)
-      out[i] = codec.centroids[word % kLength];
+    for (uint32_t i = begin; i < end; ++i, word /= 3) out[i] = codec.centroids[word % 3];
   }
 }
 
@@ -163,9 +145,11 @@ std::span<const float> gaussian_centroids(uint32_t length) {
       return kTwoBits;
     case 8:
       return kThreeBits;
-    default:
-      assert(length == 16);
+    case 16:
       return kFourBits;
+    default:
+      assert(length == 256);
+      return kEightBits;
   }
 }
 
@@ -192,8 +176,12 @@ Codec make_codec(uint32_t cols, uint32_t group, uint32_t length, const float* si
   codec.words = row_words(cols, length);
   codec.rotation = make_rotation(cols);
   codec.signs = signs;
-  std::byte f16[sizeof(codec.centroids) / 2];
   const std::span<const float> centroids = gaussian_centroids(length);
+  if (length == 256) {
+    codec.step = centroids[128];
+    return codec;
+  }
+  std::byte f16[sizeof(codec.centroids) / 2];
   table.to_f16(centroids.data(), length, f16);
   table.to_f32(Format::f16, f16, length, codec.centroids);
   for (uint32_t i = 0; i + 1 < length; ++i) {
@@ -203,37 +191,72 @@ Codec make_codec(uint32_t cols, uint32_t group, uint32_t length, const float* si
 }
 
 void codebook_f16(const Codec& codec, std::byte* out) {
-  scalar_table()->to_f16(codec.centroids, codec.length, out);
+  scalar_table()->to_f16(gaussian_centroids(codec.length).data(), codec.length, out);
 }
 
 uint32_t encode_rows(const Codec& codec, const Table& table, const float* rows, uint32_t count,
-                     const EncodeBuffers& buffers) {
-  switch (codec.length) {
-    case 3:
-      return encode<3>(codec, table, rows, count, buffers);
-    case 4:
-      return encode<4>(codec, table, rows, count, buffers);
-    case 8:
-      return encode<8>(codec, table, rows, count, buffers);
-    default:
-      return encode<16>(codec, table, rows, count, buffers);
+                     const EncodeBuffers& buffers, EncodingError* error) {
+  const Encoding encoding = encoding_of(codec);
+  const size_t word_bytes = size_t{codec.words} * sizeof(uint32_t);
+  const size_t scale_bytes = size_t{codec.cols / codec.group} * kScaleBytes;
+  for (uint32_t row = 0; row < count; ++row) {
+    const float* values = rotated(codec, table, rows + size_t{row} * codec.cols, buffers.values);
+    if (!table.encode(encoding, values, buffers.indices, buffers.scales + row * scale_bytes,
+                      kScaleBytes, error)) {
+      return row;
+    }
+    pack_row(codec.length, buffers.indices, codec.cols, buffers.words + row * word_bytes);
   }
+  return count;
+}
+
+uint32_t encode_tiles(const Codec& codec, const Table& table, const float* rows, uint32_t count,
+                      const TileEncodeBuffers& buffers, EncodingError* error) {
+  assert(has_tiles(codec.cols, codec.group, codec.length));
+  const Encoding encoding = encoding_of(codec);
+  constexpr size_t kScaleStride = kRowsPerTile * kScaleBytes;
+  for (uint32_t first = 0; first < count; first += kRowsPerTile) {
+    const uint32_t here = std::min(kRowsPerTile, count - first);
+    std::byte* scales = buffers.scales + tile_scale_bytes(first, codec.cols, codec.group);
+    for (uint32_t r = 0; r < here; ++r) {
+      const float* values =
+          rotated(codec, table, rows + size_t{first + r} * codec.cols, buffers.values);
+      if (!table.encode(encoding, values, buffers.indices + size_t{r} * codec.cols,
+                        scales + r * kScaleBytes, kScaleStride, error)) {
+        return first + r;
+      }
+    }
+    if (here < kRowsPerTile) {
+      std::memset(buffers.indices + size_t{here} * codec.cols, 0,
+                  size_t{kRowsPerTile - here} * codec.cols);
+      for (uint32_t g = 0; g < codec.cols / codec.group; ++g) {
+        std::memset(scales + g * kScaleStride + here * kScaleBytes, 0,
+                    (kRowsPerTile - here) * kScaleBytes);
+      }
+    }
+    pack_tile(buffers.indices, codec.cols, codec.cols, codec.length,
+              buffers.codes + tile_bytes(first, codec.cols, codec.length));
+  }
+  return count;
 }
 
 void decode_row(const Codec& codec, const Table& table, const std::byte* words,
                 const std::byte* scales, float* out) {
   switch (codec.length) {
     case 3:
-      unpack_centroids<3>(codec, words, out);
+      unpack_ternary(codec, words, out);
       break;
     case 4:
-      unpack_centroids<4>(codec, words, out);
+      unpack_centroids<2>(codec, words, out);
       break;
     case 8:
-      unpack_centroids<8>(codec, words, out);
+      unpack_centroids<3>(codec, words, out);
+      break;
+    case 16:
+      unpack_centroids<4>(codec, words, out);
       break;
     default:
-      unpack_centroids<16>(codec, words, out);
+      unpack_centroids<8>(codec, words, out);
   }
   for (uint32_t begin = 0; begin < codec.cols; begin += codec.group, scales += 2) {
     float scale = 0;

@@ -7,8 +7,8 @@
 //   scale_g = F16(max(1e-7, √(Σv² / group)))
 //   index_i = the centroid c for which c · scale_g is nearest to v_i
 //
-// The sum of squares has 16 lanes like every sum of kernels.h, so the bytes are the same for every
-// table and for any split of the rows among threads. Like the rest of this folder it allocates
+// (table.encode says exactly how.) The bytes are the same for every table and for any split of the
+// rows among threads. Like the rest of this folder it allocates
 // nothing, locks nothing and throws nothing; a Codec is read-only once made and may be shared.
 #pragma once
 
@@ -21,7 +21,8 @@
 namespace sluice::kernels {
 
 // Lloyd–Max centroids of N(0, 1), ascending; what a group divided by its RMS is close to, since the
-// rotation makes its values nearly Gaussian. length: 3 (ternary), 4, 8 or 16. Static storage.
+// rotation makes its values nearly Gaussian; for 8 bits (256) the odd multiples of 1/64 up to ±255,
+// exact in F16. length: 3 (ternary), 4, 8, 16 or 256. Static storage.
 std::span<const float> gaussian_centroids(uint32_t length);
 
 // Random ±1 for a rotation: bit i % 64, lowest first, of word i / 64 of splitmix64(seed).
@@ -37,11 +38,12 @@ struct Codec {
   const float* signs = nullptr;  // [cols] of ±1, borrowed; null: no rotation
   float centroids[16] = {};      // exact F16 values, as the codebook tensor holds them
   float edges[15] = {};          // midpoints of neighbouring centroids
+  float step = 0;                // of a codebook of 256, which has this instead of the two above
 };
 
 // The codec with the Gaussian centroids, rounded to F16. signs: [cols], must outlive the codec and
 // everything encoded with it; null for no rotation.
-//   Requires: length is 3, 4, 8 or 16; group is a multiple of 16 and divides cols.
+//   Requires: length is 3, 4, 8, 16 or 256; group is a multiple of 16 and divides cols.
 Codec make_codec(uint32_t cols, uint32_t group, uint32_t length, const float* signs);
 
 // The codebook tensor's content: F16 [length].
@@ -50,7 +52,7 @@ void codebook_f16(const Codec& codec, std::byte* out);
 // Encodes `count` rows, [count, cols], and returns how many it could: count, or the index of the
 // first row with a group whose RMS no F16 holds (a weight that is not finite, or an RMS over
 // 65504); the rows before it are encoded, it and those behind it are not. Separate calls may run on
-// separate threads.
+// separate threads. error: if not null, what these rows lose is added, row after row.
 struct EncodeBuffers {
   float* values = nullptr;      // scratch [cols]
   uint8_t* indices = nullptr;   // scratch [cols]
@@ -58,7 +60,20 @@ struct EncodeBuffers {
   std::byte* scales = nullptr;  // out: F16 [count, cols / group], at any address
 };
 uint32_t encode_rows(const Codec& codec, const Table& table, const float* rows, uint32_t count,
-                     const EncodeBuffers& buffers);
+                     const EncodeBuffers& buffers, EncodingError* error = nullptr);
+
+// The same into tiles (kernels/tiles.h), the last of them filled up where count is no multiple of
+// 16: the bytes that pack_tiles makes of what encode_rows writes. When it stops at a row, the tiles
+// before that row's are whole.
+//   Requires: has_tiles.
+struct TileEncodeBuffers {
+  float* values = nullptr;      // scratch [cols]
+  uint8_t* indices = nullptr;   // scratch [16, cols]
+  std::byte* codes = nullptr;   // out: tile_bytes(count, ...), at any address
+  std::byte* scales = nullptr;  // out: tile_scale_bytes(count, ...), at any address
+};
+uint32_t encode_tiles(const Codec& codec, const Table& table, const float* rows, uint32_t count,
+                      const TileEncodeBuffers& buffers, EncodingError* error = nullptr);
 
 // Decodes one row into the rotated domain: centroid · scale, exact in float32. Every word and scale
 // is legal input. words, scales: as encode_rows wrote them, at any address. out: [cols].

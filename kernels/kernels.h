@@ -29,7 +29,13 @@ enum class Format : uint8_t {
   f32,
   f16,
   bf16,
-  turboquant,  // codebook indices + F16 scales in the MLX layout, see Matrix
+  turboquant,  // codebook indices + F16 scales, see Matrix
+};
+
+// How a TurboQuant matrix lies in memory.
+enum class Layout : uint8_t {
+  rows,   // the words of MLX files, row after row
+  tiles,  // the kernels' own order, for 16 rows at once; kernels/tiles.h draws it
 };
 
 // The centroids of a TurboQuant matrix, prepared for the kernels (make_codebook).
@@ -39,22 +45,26 @@ struct alignas(64) Codebook {
   // distance to the lowest such number is a byte, which is what dot products look up.
   int16_t quantized[16];
   float step;
-  uint32_t length;  // 3 (ternary), 4, 8, 16
+  // 3 (ternary), 4, 8, 16, or 256: 8 bits. The last is uniform, (2i - 255) * step for every i, all
+  // exact; its arrays hold the first 16, and kernels compute the values from the codes.
+  uint32_t length;
 };
 
 // One weight matrix, as its file stores it: y = W x, W [rows, cols].
 struct Matrix {
   Format format = Format::f32;
+  Layout layout = Layout::rows;  // of turboquant; the others know rows alone
   uint32_t rows = 0;
   uint32_t cols = 0;
   // f32, f16, bf16: [rows, cols], row-major.
-  // turboquant: U32 [rows, row_words]: floor(32/bits) indices per word (ternary: 20 base-3 digits),
-  // the first in the lowest bits, the last word of a row zero padded; row_words as row_words()
-  // says.
+  // turboquant in rows: U32 [rows, row_words]: floor(32/bits) indices per word (ternary: 20 base-3
+  // digits), the first in the lowest bits, the last word of a row zero padded; row_words as
+  // row_words() says.
+  // turboquant in tiles: [tiles, units, 64 * bits] bytes, 64-byte aligned; not for ternary.
   const std::byte* data = nullptr;
-  // turboquant alone:
-  const std::byte* scales = nullptr;  // F16 [rows, cols / group]
-  uint32_t group = 0;                 // inputs that share a scale: 32, 64 or 128; divides cols
+  // turboquant alone: F16 [rows, cols / group], in tiles [tiles, cols / group, 16]
+  const std::byte* scales = nullptr;
+  uint32_t group = 0;  // inputs that share a scale: 32, 64 or 128; divides cols
   const Codebook* codebook = nullptr;
 };
 
@@ -67,8 +77,13 @@ uint32_t row_words(uint32_t cols, uint32_t codebook_length);
 
 // values: length ascending finite floats. Chooses step and the parity of quantized so that the
 // squared error of quantized * step, weighted with the Gaussian density at each centroid, is
-// smallest. Requires: length is 3, 4, 8 or 16, some value ≠ 0.
+// smallest. Requires: length is 3, 4, 8 or 16 and some value ≠ 0, or is_uniform(values, length).
+// The uniform ones of 256 are taken as they are.
 Codebook make_codebook(const float* values, uint32_t length);
+
+// Whether these are centroids of 8 bits as kernels support them: length is 256 and values[i] is
+// exactly (2i - 255) * values[128], with values[128] > 0 and all finite.
+bool is_uniform(const float* values, uint32_t length);
 
 // Vectors of inputs as 16-bit integers with a scale per group: x ≈ value * scale.
 //   scale = max|x| / 32512 over the group; value = round to nearest even of x * (32512 / max|x|);
@@ -88,8 +103,8 @@ struct QuantizedVectors {
 
 // Rows [row_begin, row_end) of a matrix times several vectors.
 struct MatmulTask {
-  uint32_t row_begin = 0;
-  uint32_t row_end = 0;
+  uint32_t row_begin = 0;  // in tiles: a multiple of 16
+  uint32_t row_end = 0;    // in tiles: a multiple of 16, or the matrix's rows
   uint32_t vectors = 1;
   uint32_t x_stride = 0;  // floats between input vectors (float paths)
   uint32_t y_stride = 0;  // floats between output vectors
@@ -108,6 +123,28 @@ struct Rotation {
 };
 // Requires: n > 0. Total for every n (an odd prime gives run = 1, the identity).
 Rotation make_rotation(uint32_t n);
+
+// How the values of a row become TurboQuant codes and scales. For each group of them:
+//   scale = F16(max(1e-7, √(Σv² / group)))
+//   code = the number of edges e with e * scale ≤ v, the products rounded to float32; or, of a
+//   uniform codebook of 256, v * (0.5 / (step * scale)) + 127.5 to nearest even, within 0 to 255
+struct Encoding {
+  uint32_t cols = 0;
+  uint32_t group = 0;   // a multiple of 16 that divides cols
+  uint32_t length = 0;  // of the codebook
+  // [length] centroids, exact F16 values, and [length - 1] edges, ascending; a uniform codebook has
+  // a step instead.
+  const float* centroids = nullptr;
+  const float* edges = nullptr;
+  float step = 0;
+};
+
+// What encoding lost, in sums over weights: relative mean squared error = error / size. Group by
+// group in 16 lanes of float32, the groups in order in double.
+struct EncodingError {
+  double error = 0;  // Σ (v - centroid * scale)²
+  double size = 0;   // Σ v²
+};
 
 enum class KvFormat : uint8_t { f32, f16 };
 
@@ -144,6 +181,11 @@ struct Table {
                    uint32_t vector);
   // y = H(x ∘ signs), x and y [rotation.n], may be the same array. signs [n] of ±1.
   void (*rotate)(const Rotation& rotation, const float* signs, const float* x, float* y);
+  // One row of values [cols] to codes [cols], one a byte, and F16 scales that lie scale_stride
+  // bytes apart, at any address. Adds to *error unless that is null. False, with the row half done,
+  // if some group has an RMS that no F16 holds: a value not finite, or an RMS over 65504.
+  bool (*encode)(const Encoding& encoding, const float* values, uint8_t* codes, std::byte* scales,
+                 size_t scale_stride, EncodingError* error);
   // y = x * (1/√(mean(x²) + epsilon)) * weight; may be in place.
   void (*rms_norm)(const float* x, const float* weight, uint32_t n, float epsilon, float* y);
   // Rotates pairs (x[i], x[i + dim/2]) of each of `heads` vectors of head_dim floats, the first dim
@@ -151,8 +193,13 @@ struct Table {
   // [dim/2].
   void (*rope_halves)(float* x, uint32_t heads, uint32_t head_dim, uint32_t dim, const float* cos,
                       const float* sin);
+  // The same for pairs of neighbours (x[2i], x[2i + 1]).
+  void (*rope_pairs)(float* x, uint32_t heads, uint32_t head_dim, uint32_t dim, const float* cos,
+                     const float* sin);
   // x = exp(x - max) / Σ. n ≥ 1.
   void (*softmax)(float* x, uint32_t n);
+  // x = 1 / (1 + exp(-x)).
+  void (*sigmoid)(float* x, uint32_t n);
   // out = gate / (1 + exp(-gate)) * up; out may be gate.
   void (*swiglu)(const float* gate, const float* up, uint32_t n, float* out);
   // y += x;   y = fma(factor, x, y).
@@ -164,6 +211,11 @@ struct Table {
   void (*to_f16)(const float* x, size_t n, std::byte* out);
   void (*to_f32)(Format format, const std::byte* x, size_t n, float* out);
 };
+
+// The smallest RMS that a scale stands for: its F16 is not zero, so that dividing by it is defined;
+// and the largest.
+constexpr float kSmallestRms = 1e-7f;
+constexpr float kLargestF16 = 65504.0f;
 
 // What exp_f32 of scalar.cpp is made of; every table takes the same steps with the same constants.
 constexpr float kExpLowest = -105.0f;  // below, e^x is less than half of the smallest denormal

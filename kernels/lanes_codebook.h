@@ -72,16 +72,51 @@ class TernaryCodes {
   uint8_t codes_[128 + 2 * kPerWord];  // a group of at most 128, and the rest of its outer words
 };
 
+// A code of 8 bits is its byte.
+class ByteCodes {
+ public:
+  static constexpr uint32_t kLength = 256;
+  void begin_group(const std::byte* row, uint32_t, uint32_t) { row_ = row; }
+  Integers at(uint32_t col) const {
+    return widen_bytes(reinterpret_cast<const uint8_t*>(row_ + col));
+  }
+
+ private:
+  const std::byte* row_ = nullptr;
+};
+
+// The centroids of 16 codes.
+template <uint32_t kLength>
+class Centroids {
+ public:
+  // Repeated to 16 entries, so that what lies above a code's bits does not matter.
+  explicit Centroids(const Codebook& codebook) {
+    for (uint32_t i = 0; i < kLanes; ++i) values_[i] = codebook.values[i % kLength];
+  }
+  Lanes of(Integers codes) const { return look_up(values_, codes); }
+
+ private:
+  float values_[kLanes];
+};
+template <>
+class Centroids<256> {
+ public:
+  explicit Centroids(const Codebook& codebook) : step_(splat(codebook.step)) {}
+  Lanes of(Integers codes) const {
+    return to_floats(shift_left<1>(codes) - splat_integer(255)) * step_;
+  }
+
+ private:
+  Lanes step_;
+};
+
 template <typename Codes, uint32_t kVectors>
 inline void codebook_row(const Matrix& w, uint32_t row, const float* x, size_t x_stride, float* y,
                          size_t y_stride) {
   const uint32_t groups = w.cols / w.group;
   const std::byte* words = w.data + size_t{row} * row_words(w.cols, Codes::kLength) * 4;
   const std::byte* scales = w.scales + size_t{row} * groups * 2;
-  // Repeated to 16 entries, so that what lies above a code's bits does not matter.
-  float centroids[kLanes];
-  for (uint32_t i = 0; i < kLanes; ++i) centroids[i] = w.codebook->values[i % Codes::kLength];
-
+  const Centroids<Codes::kLength> centroids(*w.codebook);
   Codes codes;
   Lanes totals[kVectors];
   for (Lanes& total : totals) total = splat(0);
@@ -91,7 +126,7 @@ inline void codebook_row(const Matrix& w, uint32_t row, const float* x, size_t x
     Lanes lanes[kVectors];
     for (Lanes& a : lanes) a = splat(0);
     for (uint32_t col = begin; col < end; col += kLanes) {
-      const Lanes weights = look_up(centroids, codes.at(col));
+      const Lanes weights = centroids.of(codes.at(col));
       for (uint32_t v = 0; v < kVectors; ++v) {
         lanes[v] = fma(weights, load(x + v * x_stride + col), lanes[v]);
       }
@@ -117,7 +152,8 @@ inline void matmul_codes(const Matrix& w, const MatmulTask& task, const float* x
   }
 }
 
-inline void matmul_codebook(const Matrix& w, const MatmulTask& task, const float* x, float* y) {
+inline void matmul_codebook_rows(const Matrix& w, const MatmulTask& task, const float* x,
+                                 float* y) {
   switch (w.codebook->length) {
     case 3:
       return matmul_codes<TernaryCodes>(w, task, x, y);
@@ -125,8 +161,10 @@ inline void matmul_codebook(const Matrix& w, const MatmulTask& task, const float
       return matmul_codes<PackedCodes<2>>(w, task, x, y);
     case 8:
       return matmul_codes<PackedCodes<3>>(w, task, x, y);
-    default:
+    case 16:
       return matmul_codes<PackedCodes<4>>(w, task, x, y);
+    default:
+      return matmul_codes<ByteCodes>(w, task, x, y);
   }
 }
 

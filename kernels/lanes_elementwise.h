@@ -1,4 +1,4 @@
-// Element by element over Lanes: norm, rope, softmax, swiglu, sums, quantizing.
+// Element by element over Lanes: norm, rope, softmax, sigmoid, swiglu, sums, quantizing.
 #pragma once
 
 #include "kernels/lanes.h"
@@ -71,6 +71,29 @@ inline void rope_halves(float* x, uint32_t heads, uint32_t head_dim, uint32_t di
   }
 }
 
+// Neighbours are taken apart into two small arrays and put together again around the same lanes.
+inline void rope_pairs(float* x, uint32_t heads, uint32_t head_dim, uint32_t dim, const float* cos,
+                       const float* sin) {
+  for (uint32_t head = 0; head < heads; ++head) {
+    float* pairs = x + size_t{head} * head_dim;
+    for_each_block(dim / 2, [&](size_t i, auto get, auto put) {
+      const size_t count = dim / 2 - i < kLanes ? dim / 2 - i : kLanes;
+      float first[kLanes], second[kLanes];
+      for (size_t j = 0; j < count; ++j) {
+        first[j] = pairs[2 * (i + j)];
+        second[j] = pairs[2 * (i + j) + 1];
+      }
+      const Lanes a = get(first), b = get(second), c = get(cos + i), s = get(sin + i);
+      put(first, fma(a, c, -(b * s)));
+      put(second, fma(b, c, a * s));
+      for (size_t j = 0; j < count; ++j) {
+        pairs[2 * (i + j)] = first[j];
+        pairs[2 * (i + j) + 1] = second[j];
+      }
+    });
+  }
+}
+
 inline void softmax(float* x, uint32_t n) {
   const size_t whole = n - n % kLanes;
   Lanes largest_so_far = splat(x[0]);
@@ -84,6 +107,12 @@ inline void softmax(float* x, uint32_t n) {
   });
   const Lanes divisor = splat(sum(total));
   for_each_block(n, [&](size_t i, auto get, auto put) { put(x + i, get(x + i) / divisor); });
+}
+
+inline void sigmoid(float* x, uint32_t n) {
+  for_each_block(n, [&](size_t i, auto get, auto put) {
+    put(x + i, splat(1) / (splat(1) + exp_lanes(-get(x + i))));
+  });
 }
 
 inline void swiglu(const float* gate, const float* up, uint32_t n, float* out) {

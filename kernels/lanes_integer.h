@@ -112,7 +112,8 @@ inline void multiply_block(const Matrix& w, const RowBlock& rows, const C& codes
     const Lanes weight_scale = widen_f16(scales[g % kScaleGroups]);
     for (uint32_t v = 0; v < kVectors; ++v) {
       const size_t at = size_t{vector + v} * x.group_stride + g;
-      const Lanes exact = to_floats(finish(dots[v], offset, x.sums[at]));
+      const int32_t correction = code_correction(offset, x.sums[at]);
+      const Lanes exact = to_floats(finish(dots[v], splat_integer(correction)));
       totals[v] = fma(exact, weight_scale * splat(w.codebook->step * x.scales[at]), totals[v]);
     }
   }
@@ -158,8 +159,8 @@ inline void matmul_integer_of(const Matrix& w, const MatmulTask& task, const Qua
   }
 }
 
-inline void matmul_integer(const Matrix& w, const MatmulTask& task, const QuantizedVectors& x,
-                           float* y) {
+inline void matmul_integer_rows(const Matrix& w, const MatmulTask& task, const QuantizedVectors& x,
+                                float* y) {
   switch (w.codebook->length) {
     case 3:
       return matmul_integer_of<3>(w, task, x, y);
@@ -167,8 +168,10 @@ inline void matmul_integer(const Matrix& w, const MatmulTask& task, const Quanti
       return matmul_integer_of<4>(w, task, x, y);
     case 8:
       return matmul_integer_of<8>(w, task, x, y);
-    default:
+    case 16:
       return matmul_integer_of<16>(w, task, x, y);
+    default:
+      return matmul_integer_of<256>(w, task, x, y);
   }
 }
 

@@ -4,9 +4,12 @@
 #include "kernels/lanes_attention.h"
 #include "kernels/lanes_codebook.h"
 #include "kernels/lanes_elementwise.h"
+#include "kernels/lanes_encode.h"
 #include "kernels/lanes_integer.h"
 #include "kernels/lanes_matmul.h"
 #include "kernels/lanes_rotation.h"
+#include "kernels/lanes_tile_floats.h"
+#include "kernels/lanes_tiles.h"
 
 namespace sluice::kernels {
 namespace {
@@ -32,9 +35,12 @@ constexpr Table table_of(Isa isa, const char* name) {
       .matmul_integer = matmul_integer,
       .quantize = quantize,
       .rotate = rotate,
+      .encode = encode,
       .rms_norm = rms_norm,
       .rope_halves = rope_halves,
+      .rope_pairs = rope_pairs,
       .softmax = softmax,
+      .sigmoid = sigmoid,
       .swiglu = swiglu,
       .add = add,
       .add_scaled = add_scaled,

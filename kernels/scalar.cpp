@@ -119,8 +119,27 @@ float dot(Format format, const std::byte* weights, size_t first, const float* x,
   return sum(lanes);
 }
 
+// The codebook index of one weight in tiles, as kernels/tiles.h draws them.
+uint32_t tile_code(const Matrix& w, uint32_t row, uint32_t col) {
+  const uint32_t bits = static_cast<uint32_t>(std::countr_zero(w.codebook->length));
+  const size_t unit = size_t{row / 16} * (w.cols / 32) + col / 32;
+  const uint32_t vector = col % 32 / 4;
+  const size_t place = row % 16 * 4 + col % 4;
+  const auto byte = [&](size_t k) -> uint32_t {
+    return read<uint8_t>(w.data + (unit * bits + k) * 64, place);
+  };
+  if (bits == 3 && vector >= 6) {
+    const uint32_t shared = (byte(0) >> 6) | (byte(1) >> 6 << 2) | (byte(2) >> 6 << 4);
+    return (shared >> (vector - 6) * 3) & 7;
+  }
+  const uint32_t per_byte = 8 / bits;
+  const uint32_t codes = byte(vector / per_byte);
+  return (codes >> vector % per_byte * bits) & (w.codebook->length - 1);
+}
+
 // The codebook index of one weight of a TurboQuant matrix.
 uint32_t code(const Matrix& w, uint32_t row, uint32_t col) {
+  if (w.layout == Layout::tiles) return tile_code(w, row, col);
   const size_t row_start = size_t{row} * row_words(w.cols, w.codebook->length);
   if (w.codebook->length == 3) {
     uint32_t word = read<uint32_t>(w.data, row_start + col / 20);
@@ -133,8 +152,21 @@ uint32_t code(const Matrix& w, uint32_t row, uint32_t col) {
   return (word >> (col % per_word * bits)) & (w.codebook->length - 1);
 }
 
+int32_t quantized_weight(const Codebook& codebook, uint32_t code) {
+  if (codebook.length == 256) return 2 * static_cast<int32_t>(code) - 255;
+  return codebook.quantized[code];
+}
+
+float centroid(const Codebook& codebook, uint32_t code) {
+  if (codebook.length != 256) return codebook.values[code];
+  return static_cast<float>(quantized_weight(codebook, code)) * codebook.step;
+}
+
 float group_scale(const Matrix& w, uint32_t row, uint32_t group) {
-  return f32_from_f16(read<uint16_t>(w.scales, size_t{row} * (w.cols / w.group) + group));
+  const size_t groups = w.cols / w.group;
+  const size_t index = w.layout == Layout::tiles ? (row / 16 * groups + group) * 16 + row % 16
+                                                 : row * groups + group;
+  return f32_from_f16(read<uint16_t>(w.scales, index));
 }
 
 float turboquant_dot(const Matrix& w, uint32_t row, const float* x) {
@@ -144,7 +176,7 @@ float turboquant_dot(const Matrix& w, uint32_t row, const float* x) {
     for (uint32_t i = 0; i < w.group; ++i) {
       const uint32_t col = group * w.group + i;
       float& lane = lanes.lane[i % kLanes];
-      lane = std::fma(w.codebook->values[code(w, row, col)], x[col], lane);
+      lane = std::fma(centroid(*w.codebook, code(w, row, col)), x[col], lane);
     }
     const float scale = group_scale(w, row, group);
     for (uint32_t j = 0; j < kLanes; ++j) {
@@ -182,7 +214,7 @@ void matmul_integer(const Matrix& w, const MatmulTask& task, const QuantizedVect
         int32_t exact = 0;  // at most 128 * 255 * 32512 < 2^31
         for (uint32_t i = 0; i < w.group; ++i) {
           const uint32_t col = group * w.group + i;
-          exact += int32_t{w.codebook->quantized[code(w, row, col)]} * quantized_input(x, v, col);
+          exact += quantized_weight(*w.codebook, code(w, row, col)) * quantized_input(x, v, col);
         }
         const float input_scale = w.codebook->step * input_scales[group];
         total =
@@ -246,6 +278,51 @@ void rotate(const Rotation& rotation, const float* signs, const float* x, float*
   for (uint32_t i = 0; i < rotation.n; ++i) y[i] *= rotation.factor;
 }
 
+uint32_t nearest_code(const Encoding& encoding, float value, float scale) {
+  if (encoding.length == 256) {
+    const float place = value * (0.5f / (encoding.step * scale)) + 127.5f;
+    const float least = place > 0.0f ? place : 0.0f;
+    return static_cast<uint32_t>(std::nearbyint(least < 255.0f ? least : 255.0f));
+  }
+  uint32_t code = 0;
+  for (uint32_t i = 0; i + 1 < encoding.length; ++i) {
+    code += value >= encoding.edges[i] * scale ? 1 : 0;
+  }
+  return code;
+}
+
+bool encode(const Encoding& encoding, const float* values, uint8_t* codes, std::byte* scales,
+            size_t scale_stride, EncodingError* error) {
+  for (uint32_t begin = 0; begin < encoding.cols; begin += encoding.group) {
+    const uint32_t end = begin + encoding.group;
+    Lanes squares;
+    for (uint32_t i = begin; i < end; ++i) squares.lane[i % kLanes] += values[i] * values[i];
+    const float size = sum(squares);
+    const float rms = std::sqrt(size / static_cast<float>(encoding.group));
+    const uint16_t half = f16_from_f32(rms < kSmallestRms ? kSmallestRms : rms);
+    std::memcpy(scales + begin / encoding.group * scale_stride, &half, sizeof(half));
+    // The code is decided on the scale as stored, not on the RMS before rounding: it is what a
+    // decoder multiplies with, so every weight gets the smallest error that its scale permits.
+    const float scale = f32_from_f16(half);
+    if (!(scale <= kLargestF16)) return false;  // infinite, or not a number
+    Lanes errors;
+    for (uint32_t i = begin; i < end; ++i) {
+      const uint32_t code = nearest_code(encoding, values[i], scale);
+      codes[i] = static_cast<uint8_t>(code);
+      const float centroid =
+          encoding.length == 256
+              ? static_cast<float>(2 * static_cast<int>(code) - 255) * encoding.step
+              : encoding.centroids[code];
+      const float difference = values[i] - centroid * scale;
+      errors.lane[i % kLanes] += difference * difference;
+    }
+    if (error == nullptr) continue;
+    error->error += static_cast<double>(sum(errors));
+    error->size += static_cast<double>(size);
+  }
+  return true;
+}
+
 void rms_norm(const float* x, const float* weight, uint32_t n, float epsilon, float* y) {
   Lanes squares;
   for (uint32_t i = 0; i < n; ++i) squares.lane[i % kLanes] += x[i] * x[i];
@@ -266,6 +343,18 @@ void rope_halves(float* x, uint32_t heads, uint32_t head_dim, uint32_t dim, cons
   }
 }
 
+void rope_pairs(float* x, uint32_t heads, uint32_t head_dim, uint32_t dim, const float* cos,
+                const float* sin) {
+  for (uint32_t head = 0; head < heads; ++head) {
+    float* pair = x + size_t{head} * head_dim;
+    for (uint32_t i = 0; i < dim / 2; ++i, pair += 2) {
+      const float a = pair[0], b = pair[1];
+      pair[0] = std::fma(a, cos[i], -(b * sin[i]));
+      pair[1] = std::fma(b, cos[i], a * sin[i]);
+    }
+  }
+}
+
 void softmax(float* x, uint32_t n) {
   float largest = x[0];
   for (uint32_t i = 1; i < n; ++i) largest = x[i] > largest ? x[i] : largest;
@@ -276,6 +365,10 @@ void softmax(float* x, uint32_t n) {
   }
   const float divisor = sum(total);
   for (uint32_t i = 0; i < n; ++i) x[i] /= divisor;
+}
+
+void sigmoid(float* x, uint32_t n) {
+  for (uint32_t i = 0; i < n; ++i) x[i] = 1.0f / (1.0f + exp_f32(-x[i]));
 }
 
 void swiglu(const float* gate, const float* up, uint32_t n, float* out) {
@@ -328,9 +421,12 @@ constexpr Table kTable = {
     .matmul_integer = matmul_integer,
     .quantize = quantize,
     .rotate = rotate,
+    .encode = encode,
     .rms_norm = rms_norm,
     .rope_halves = rope_halves,
+    .rope_pairs = rope_pairs,
     .softmax = softmax,
+    .sigmoid = sigmoid,
     .swiglu = swiglu,
     .add = add,
     .add_scaled = add_scaled,

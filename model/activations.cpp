@@ -9,7 +9,8 @@ Activations Activations::layout(Arena& arena, const ModelConfig& config, const R
   const uint64_t chunk = limits.chunk;
   const uint32_t q_width = config.heads * config.head_dim;
   const uint32_t kv_width = config.kv_heads * config.head_dim;
-  const uint32_t mlp_width = std::max(config.intermediate, config.expert_intermediate);
+  const uint32_t mlp_width =
+      std::max({config.intermediate, config.expert_intermediate, config.shared_intermediate});
   // In decode the experts of one token are computed together, in prefill those of many tokens.
   a.mlp_vectors = std::max(limits.chunk, config.experts_per_token);
 
@@ -22,14 +23,17 @@ Activations Activations::layout(Arena& arena, const ModelConfig& config, const R
   a.attended = arena.take<float>(chunk * q_width);
   a.scores = arena.take<float>(uint64_t{limits.threads} * (config.heads / config.kv_heads) *
                                limits.context);
-  a.rope_cos = arena.take<float>(chunk * (config.head_dim / 2));
-  a.rope_sin = arena.take<float>(chunk * (config.head_dim / 2));
+  a.rope_cos = arena.take<float>(chunk * (config.rope.dimensions / 2));
+  a.rope_sin = arena.take<float>(chunk * (config.rope.dimensions / 2));
   a.gate = arena.take<float>(uint64_t{a.mlp_vectors} * mlp_width);
   a.up = arena.take<float>(uint64_t{a.mlp_vectors} * mlp_width);
   a.inputs =
       InputScratch::layout(arena, limits.chunk, std::max({config.hidden, q_width, mlp_width}));
   if (config.experts > 0) {
     a.router = arena.take<float>(chunk * config.experts);
+    a.router_scores = arena.take<float>(uint64_t{limits.threads} * config.experts);
+    a.router_order = arena.take<uint32_t>(uint64_t{limits.threads} * config.experts);
+    if (config.shared_intermediate > 0) a.shared = arena.take<float>(chunk * config.hidden);
     a.expert_rows = arena.take<float>(chunk * config.experts_per_token * config.hidden);
     a.gathered = arena.take<float>(uint64_t{a.mlp_vectors} * config.hidden);
     a.chosen = arena.take<uint32_t>(chunk * config.experts_per_token);
@@ -39,7 +43,7 @@ Activations Activations::layout(Arena& arena, const ModelConfig& config, const R
     a.gathered_inputs =
         InputScratch::layout(arena, a.mlp_vectors, std::max(config.hidden, mlp_width));
   }
-  a.logits = arena.take<float>(config.vocabulary);
+  a.logits = arena.take<float>(uint64_t{limits.logits} * config.vocabulary);
   return a;
 }
 

@@ -1,36 +1,52 @@
-// Attention: grouped-query attention with per-head q/k norm and rotary positions (Qwen3).
+// Attention: grouped-query attention with rotary positions.
 //
-//   q, k, v = W_q x, W_k x, W_v x;   q, k: RMS norm per head, then rope;
-//   y = W_o softmax(q kᵀ / √head_dim) v, causal, query heads sharing key/value heads in groups.
+//   q, k, v = W_q x, W_k x, W_v x (+ biases);   q, k: RMS norm where the family has one, then rope;
+//   y = W_o softmax(q kᵀ / √head_dim) v (+ bias), causal, query heads sharing key/value heads in
+//   groups; a layer with a window sees its last positions only.
 #pragma once
 
+#include <array>
 #include <string>
 #include <vector>
 
-#include "model/network.h"
+#include "model/block.h"
 
 namespace sluice {
 
-class Attention {
- public:
-  // prefix: "model.layers.3.self_attn".
-  Attention(Trunk& trunk, const std::string& prefix, const ModelConfig& config);
+// Over what queries and keys are normed before they turn.
+enum class QkNorm : uint8_t { none, per_head, all_heads };
 
-  // x [tokens, hidden], y [tokens, hidden]; layer: of the KV cache.
-  void forward(const float* x, uint32_t layer, Run& run, float* y) const;
+struct AttentionVariant {
+  bool qkv_bias = false;
+  bool output_bias = false;
+  QkNorm qk_norm = QkNorm::none;
+};
+
+class Attention final : public Block {
+ public:
+  // prefix: "model.layers.3.self_attn"; kv_layer: of the KV cache; window: as
+  // ModelConfig::layer_window.
+  Attention(Trunk& trunk, const std::string& prefix, const AttentionVariant& variant,
+            uint32_t kv_layer, uint32_t window, const ModelConfig& config);
+
+  void forward(const float* x, Run& run, float* y) const override;
 
  private:
+  void project(const float* x, Run& run) const;
+  void attend(Run& run) const;
+
+  uint32_t kv_layer_;
+  uint32_t window_;
   uint32_t heads_;
   uint32_t kv_heads_;
   uint32_t head_dim_;
+  uint32_t rope_dimensions_;
   uint32_t hidden_;
   float epsilon_;
   Linear q_, k_, v_, o_;
+  std::array<uint32_t, InputScratch::kSlots> qkv_inputs_{};  // whose prepared input each reads
+  // [head_dim] or [heads * head_dim], the length saying over what; empty: no norm.
   std::vector<float> q_norm_, k_norm_;
 };
-
-// Fills activations->rope_cos/sin for the run's positions. Angles are computed as the reference
-// does: inverse frequencies and products rounded to float32.
-void prepare_rope(const RopeConfig& rope, uint32_t head_dim, Run& run);
 
 }  // namespace sluice

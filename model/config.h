@@ -3,7 +3,8 @@
 // config.json is data from outside: every number is range-checked here (counts 1..limits below,
 // sizes whose products fit, known enumerations), so that the rest may compute with them freely.
 // Keys that do not matter are ignored; a key that would change the result and is not understood is
-// an Error. Threads: any.
+// an Error. Which keys beyond the common ones matter is the family's to say (model/families.h),
+// with the readers of model/config_reader.h. Threads: any.
 #pragma once
 
 #include <cstddef>
@@ -24,9 +25,38 @@ inline constexpr uint32_t kMaxExperts = 65536;
 inline constexpr uint64_t kMaxPositions = 1u << 27;
 inline constexpr size_t kMaxEndTokens = 256;
 
+// How positions turn queries and keys (model/rope.h has the formulas).
+enum class RopeScaling : uint8_t { none, linear, dynamic, llama3, yarn, longrope };
+
 struct RopeConfig {
-  std::string type = "default";  // alone so far; any other is refused
+  RopeScaling scaling = RopeScaling::none;
   double theta = 10000.0;
+  uint32_t dimensions = 0;          // of each head that turn: even, 2..head_dim
+  uint64_t max_positions = 0;       // max_position_embeddings
+  uint64_t original_positions = 0;  // original_max_position_embeddings; absent: max_positions
+  double factor = 1;                // absent where optional: max_positions / original_positions
+  // llama3
+  double low_frequency_factor = 1;
+  double high_frequency_factor = 4;  // > low_frequency_factor
+  // yarn
+  double beta_fast = 32;
+  double beta_slow = 1;
+  bool truncate = true;
+  double mscale = 0;  // 0: not given
+  double mscale_all_dimensions = 0;
+  // yarn and longrope: what cos and sin are multiplied with
+  std::optional<double> attention_factor;
+  // longrope: [dimensions / 2] each
+  std::vector<double> short_factors;
+  std::vector<double> long_factors;
+};
+
+// How a router's numbers limit and weigh its choice (model/router.h).
+struct RouterConfig {
+  bool normalize = false;         // norm_topk_prob (absent: the family's default)
+  uint32_t groups = 1;            // n_group; divides experts
+  uint32_t groups_per_token = 1;  // topk_group; 1..groups, together at least experts_per_token
+  float scale = 1;                // routed_scaling_factor
 };
 
 // quantization.mode == "turboquant" (docs/formats.md). The tensors describe their
@@ -49,18 +79,22 @@ struct ModelConfig {
   uint64_t max_positions = 0;    // max_position_embeddings
   float rms_epsilon = 1e-6f;     // rms_norm_eps
   bool tied_embeddings = false;  // tie_word_embeddings
-  bool attention_bias = false;
-  std::string activation = "silu";  // hidden_act
+  bool attention_bias = false;   // attention_bias | qkv_bias
+  bool mlp_bias = false;
+  bool qk_norm = false;  // use_qk_norm, of families that have models with and without
   RopeConfig rope;
-  // Only where use_sliding_window is true; so far one below max_positions is refused.
-  std::optional<uint32_t> sliding_window;
+  // [layers]: the last positions that a token sees, itself included; 0: all.
+  std::vector<uint32_t> layer_window;
   // MoE; experts == 0 for a dense model.
   uint32_t experts = 0;              // num_experts | num_local_experts | n_routed_experts
   uint32_t experts_per_token = 0;    // num_experts_per_tok; 1..experts
-  uint32_t expert_intermediate = 0;  // moe_intermediate_size
-  bool normalize_top_k = false;      // norm_topk_prob (absent: false)
-  std::vector<bool> moe_layer;       // [layers]: decoder_sparse_step, mlp_only_layers
-  std::vector<uint32_t> eos_ids;     // eos_token_id: a number, a list, or absent
+  uint32_t expert_intermediate = 0;  // moe_intermediate_size; of some families intermediate_size
+  uint32_t shared_intermediate = 0;  // of all shared experts of a layer together; 0: none
+  RouterConfig router;
+  std::vector<bool> moe_layer;  // [layers]
+  // num_nextn_predict_layers: layers for drafting behind the last, whose tensors are ignored.
+  uint32_t draft_layers = 0;
+  std::vector<uint32_t> eos_ids;  // eos_token_id: a number, a list, or absent
   TurboQuantConfig turboquant;
 };
 

@@ -40,6 +40,15 @@ uint64_t checked_count(const json& value, CountRange range, const std::string& p
   throw Error(place, " is ", describe(value), "; expected ", range_text(range));
 }
 
+double checked_real(const json& value, RealRange range, const std::string& place) {
+  if (value.is_number()) {
+    const double number = value.get<double>();
+    if (std::isfinite(number) && number >= range.least && number <= range.most) return number;
+  }
+  throw Error(place, " is ", describe(value), "; expected a number from ", range.least, " to ",
+              range.most);
+}
+
 }  // namespace
 
 JsonObject::JsonObject(const json& value, std::string what)
@@ -73,12 +82,7 @@ std::optional<uint64_t> JsonObject::count(const char* key, CountRange range) con
 std::optional<double> JsonObject::real(const char* key, RealRange range) const {
   const json* value = find(key);
   if (value == nullptr) return std::nullopt;
-  if (value->is_number()) {
-    const double number = value->get<double>();
-    if (std::isfinite(number) && number >= range.least && number <= range.most) return number;
-  }
-  throw Error(what_, ": ", key, " is ", describe(*value), "; expected a number from ", range.least,
-              " to ", range.most);
+  return checked_real(*value, range, what_ + ": " + key);
 }
 
 std::optional<bool> JsonObject::boolean(const char* key) const {
@@ -124,6 +128,17 @@ std::vector<uint64_t> JsonObject::counts(const char* key, CountRange range, size
     counts.push_back(checked_count(value, range, place));
   }
   return counts;
+}
+
+std::vector<double> JsonObject::reals(const char* key, RealRange range, size_t limit) const {
+  std::vector<double> reals;
+  const json* array = find_array(key, limit);
+  if (array == nullptr) return reals;
+  for (const json& value : *array) {
+    const std::string place = what_ + ": " + key + "[" + std::to_string(reals.size()) + "]";
+    reals.push_back(checked_real(value, range, place));
+  }
+  return reals;
 }
 
 std::vector<uint64_t> JsonObject::count_or_counts(const char* key, CountRange range,

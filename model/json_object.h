@@ -41,9 +41,10 @@ class JsonObject {
   std::optional<bool> boolean(const char* key) const;
   std::optional<std::string> text(const char* key) const;
   std::optional<JsonObject> object(const char* key) const;
-  // An array of at most `limit` strings, or of integers in range; absent gives an empty one.
+  // An array of at most `limit` strings, or of numbers in range; absent gives an empty one.
   std::vector<std::string> texts(const char* key, size_t limit) const;
   std::vector<uint64_t> counts(const char* key, CountRange range, size_t limit) const;
+  std::vector<double> reals(const char* key, RealRange range, size_t limit) const;
   // As counts, where a single number may stand for an array of one.
   std::vector<uint64_t> count_or_counts(const char* key, CountRange range, size_t limit) const;
 

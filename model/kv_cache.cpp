@@ -6,19 +6,17 @@ namespace sluice {
 
 namespace {
 
-uint64_t element_bytes(kernels::KvFormat format) {
-  return format == kernels::KvFormat::f16 ? 2 : 4;
-}
-
-uint64_t head_bytes(const KvShape& shape) {
-  return shape.context * shape.head_dim * element_bytes(shape.format);
-}
+uint64_t head_bytes(const KvShape& shape) { return shape.context * shape.row_bytes(); }
 
 std::byte* layout(Arena& arena, const KvShape& shape) {
   return arena.take<std::byte>(uint64_t{shape.layers} * 2 * shape.kv_heads * head_bytes(shape));
 }
 
 }  // namespace
+
+uint64_t KvShape::row_bytes() const {
+  return uint64_t{head_dim} * (format == kernels::KvFormat::f16 ? 2 : 4);
+}
 
 KvCache::KvCache(const KvShape& shape) : shape_(shape) {
   layout(arena_, shape);
@@ -45,7 +43,7 @@ const std::byte* KvCache::values(uint32_t layer, uint32_t kv_head) const {
 }
 
 void KvCache::write(uint32_t layer, uint64_t position, const float* k, const float* v) {
-  const uint64_t row_bytes = shape_.head_dim * element_bytes(shape_.format);
+  const uint64_t row_bytes = shape_.row_bytes();
   for (uint32_t which = 0; which < 2; ++which) {
     const float* source = which == 0 ? k : v;
     for (uint32_t kv_head = 0; kv_head < shape_.kv_heads; ++kv_head) {

@@ -21,6 +21,8 @@ struct KvShape {
   uint32_t head_dim = 0;
   uint64_t context = 0;  // positions
   kernels::KvFormat format = kernels::KvFormat::f16;
+  // Of one position of one head.
+  uint64_t row_bytes() const;
 };
 
 class KvCache {

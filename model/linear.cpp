@@ -7,12 +7,12 @@
 
 #include "io/check.h"
 #include "io/error.h"
+#include "stream/record_format.h"
 
 namespace sluice {
 
 namespace {
 
-constexpr std::array kPlain = {DType::bf16, DType::f16, DType::f32};
 constexpr std::array kHalf = {DType::f16};
 constexpr std::array kIndices = {DType::u32};
 
@@ -41,7 +41,7 @@ kernels::Format plain_format(DType dtype) {
 
 std::vector<float> read_vector(Trunk& trunk, const std::string& name, uint32_t n) {
   const std::array<uint64_t, 1> shape = {n};
-  const std::byte* bytes = trunk.tensor(name, kPlain, shape);
+  const std::byte* bytes = trunk.tensor(name, kPlainDTypes, shape);
   trunk.count_converted(n * sizeof(float));
   if (bytes == nullptr) return {};
   std::vector<float> values(n);
@@ -55,9 +55,9 @@ std::unique_ptr<const TurboQuantTables> read_turboquant_tables(Trunk& trunk,
                                                                bool config_says_rotated) {
   const TensorInfo& codebook = trunk.checkpoint().at(prefix + ".codebook");
   const uint64_t length = codebook.shape.empty() ? 0 : codebook.shape[0];
-  if (codebook.shape.size() != 1 || (length != 3 && length != 4 && length != 8 && length != 16)) {
+  if (codebook.shape.size() != 1 || !is_codebook_length(length)) {
     throw Error(at(trunk, prefix + ".codebook"), " has the shape ", shape_text(codebook.shape),
-                "; expected 3 (ternary), 4, 8 or 16 centroids");
+                "; expected 3 (ternary), 4, 8, 16 or 256 centroids");
   }
   const std::array<uint64_t, 1> codebook_shape = {length};
   const std::array<uint64_t, 1> signs_shape = {cols};
@@ -68,13 +68,18 @@ std::unique_ptr<const TurboQuantTables> read_turboquant_tables(Trunk& trunk,
 
   const kernels::Table& table = kernels::table();
   auto tables = std::make_unique<TurboQuantTables>();
-  float centroids[16] = {};
+  float centroids[256] = {};
   table.to_f32(kernels::Format::f16, codebook_bytes, length, centroids);
   for (uint64_t i = 0; i < length; ++i) {
     if (!std::isfinite(centroids[i]) || (i > 0 && centroids[i] <= centroids[i - 1])) {
       throw Error(at(trunk, prefix + ".codebook"), " is not ascending and finite at entry ", i,
                   " (", centroids[i], "); the file is damaged");
     }
+  }
+  if (length == 256 && !kernels::is_uniform(centroids, static_cast<uint32_t>(length))) {
+    throw Error(at(trunk, prefix + ".codebook"),
+                " is not (2i - 255) times a step: codebooks of 8 bits are read in the form that "
+                "stream-convert writes");
   }
   tables->codebook = kernels::make_codebook(centroids, static_cast<uint32_t>(length));
 
@@ -133,7 +138,7 @@ Linear::Linear(Trunk& trunk, const std::string& prefix, Shape shape, bool with_b
       }
     }
     const std::array<uint64_t, 2> plain_shape = {shape.rows, shape.cols};
-    matrix_.data = trunk.tensor(weight, kPlain, plain_shape);
+    matrix_.data = trunk.tensor(weight, kPlainDTypes, plain_shape);
     matrix_.format = plain_format(checkpoint.at(weight).dtype);
   }
   if (with_bias) bias_ = read_vector(trunk, prefix + ".bias", shape.rows);
@@ -227,6 +232,26 @@ PreparedInput gathered_input(const PreparedInput& from, const InputScratch::Slot
   return input;
 }
 
+bool same_preparation(const kernels::Matrix& a, const TurboQuantTables* a_tables,
+                      const kernels::Matrix& b, const TurboQuantTables* b_tables) {
+  return needs_preparation(a) && needs_preparation(b) && a_tables != nullptr &&
+         b_tables != nullptr && a.cols == b.cols && a.group == b.group &&
+         a_tables->signs == b_tables->signs;
+}
+
+std::array<uint32_t, InputScratch::kSlots> share_inputs(std::span<const Linear* const> linears) {
+  SLUICE_CHECK(linears.size() <= InputScratch::kSlots);
+  std::array<uint32_t, InputScratch::kSlots> inputs{};
+  for (uint32_t i = 0; i < linears.size(); ++i) {
+    uint32_t& input = inputs[i];
+    while (input < i && !same_preparation(linears[input]->matrix(), linears[input]->tables(),
+                                          linears[i]->matrix(), linears[i]->tables())) {
+      ++input;
+    }
+  }
+  return inputs;
+}
+
 PreparedInput skip_vectors(PreparedInput input, uint32_t vectors) {
   if (input.quantized.values != nullptr) {
     input.quantized.values += 2 * uint64_t{vectors} * input.quantized.value_stride;
@@ -265,7 +290,8 @@ void apply_linears(const ComputeContext& context, std::span<const LinearCall> ca
   std::array<uint32_t, InputScratch::kSlots> to_prepare{};
   uint32_t preparations = 0;
   for (uint32_t i = 0; i < count; ++i) {
-    if (needs_preparation(calls[i].linear->matrix())) to_prepare[preparations++] = i;
+    const bool own = calls[i].input.value_or(i) == i;
+    if (own && needs_preparation(calls[i].linear->matrix())) to_prepare[preparations++] = i;
   }
   const auto prepare = [&](uint32_t task, uint32_t) {
     const uint32_t i = to_prepare[task / n];
@@ -289,7 +315,7 @@ void apply_linears(const ComputeContext& context, std::span<const LinearCall> ca
     block_rows[i] = rows_per_task(linear.matrix(), n, context.workers->threads());
     first_task[i + 1] = first_task[i] + (linear.rows() + block_rows[i] - 1) / block_rows[i];
     inputs[i] = prepared_input(context, linear.matrix(), linear.tables(), x, x_stride,
-                               scratch.slots[i], scratch.max_cols);
+                               scratch.slots[calls[i].input.value_or(i)], scratch.max_cols);
   }
   context.workers->run(first_task[count], [&](uint32_t task, uint32_t) {
     uint32_t i = 0;

@@ -3,12 +3,15 @@
 //
 // For a TurboQuant matrix the input is first rotated with the matrix' own signs and, in the int16
 // mode, quantized; matrices that are applied to the same input do this and their rows in one go
-// (apply_linears). Rows are spread over the workers, and no row is ever split.
-// Owns: converted signs, codebook, bias. Borrows: the trunk (weights). Threads: any for reading.
+// (apply_linears), and those whose signs and groups are equal share what was prepared. Rows are
+// spread over the workers, and no row is ever split. Owns: converted signs, codebook, bias.
+// Borrows: the trunk (weights). Threads: any for reading.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -39,7 +42,9 @@ std::unique_ptr<const TurboQuantTables> read_turboquant_tables(Trunk& trunk,
 // A plain vector (norm weight, bias) as floats; stored as F32, F16 or BF16.
 std::vector<float> read_vector(Trunk& trunk, const std::string& name, uint32_t n);
 
-// The kernels' name for a plain dtype. Requires: f32, f16 or bf16.
+// The dtypes of weights that are stored plainly.
+inline constexpr std::array kPlainDTypes = {DType::bf16, DType::f16, DType::f32};
+// The kernels' name for a plain dtype. Requires: one of kPlainDTypes.
 kernels::Format plain_format(DType dtype);
 
 class Linear {
@@ -114,6 +119,10 @@ void gather_vector(const kernels::Matrix& matrix, const PreparedInput& from, uin
 // What the matrix reads after vectors prepared like `from` were gathered into the slot.
 PreparedInput gathered_input(const PreparedInput& from, const InputScratch::Slot& slot,
                              uint32_t max_cols);
+// Whether what was prepared for a is, bit for bit, what b wants: equal signs and equal groups.
+// Looked at once, when a network is made.
+bool same_preparation(const kernels::Matrix& a, const TurboQuantTables* a_tables,
+                      const kernels::Matrix& b, const TurboQuantTables* b_tables);
 // The same input without its first vectors.
 PreparedInput skip_vectors(PreparedInput input, uint32_t vectors);
 // y rows of the task, by the path the mode asks for.
@@ -124,7 +133,13 @@ struct LinearCall {
   const Linear* linear = nullptr;
   float* y = nullptr;  // [n, y_stride]
   uint32_t y_stride = 0;
+  // Which call prepares this one's input: itself, or an earlier one (share_inputs).
+  std::optional<uint32_t> input = std::nullopt;
 };
+
+// For matrices that are applied to the same input: whose preparation each one reads, its own index
+// or an earlier one's.
+std::array<uint32_t, InputScratch::kSlots> share_inputs(std::span<const Linear* const> linears);
 
 // y_i = W_i x + b_i for up to InputScratch::kSlots matrices on the same n vectors x [n, x_stride].
 // Requires: n ≤ scratch.vectors.

@@ -2,17 +2,20 @@
 
 namespace sluice {
 
-Mlp::Mlp(Trunk& trunk, const std::string& prefix, const ModelConfig& config)
-    : hidden_(config.hidden), width_(config.intermediate) {
+Mlp::Mlp(Trunk& trunk, const std::string& prefix, uint32_t width, const ModelConfig& config)
+    : hidden_(config.hidden), width_(width) {
+  const bool bias = config.mlp_bias;
   const bool rotated = config.turboquant.rotated;
-  gate_ = Linear(trunk, prefix + ".gate_proj", {.rows = width_, .cols = hidden_}, false, rotated);
-  up_ = Linear(trunk, prefix + ".up_proj", {.rows = width_, .cols = hidden_}, false, rotated);
-  down_ = Linear(trunk, prefix + ".down_proj", {.rows = hidden_, .cols = width_}, false, rotated);
+  gate_ = Linear(trunk, prefix + ".gate_proj", {.rows = width_, .cols = hidden_}, bias, rotated);
+  up_ = Linear(trunk, prefix + ".up_proj", {.rows = width_, .cols = hidden_}, bias, rotated);
+  gate_up_inputs_ = share_inputs(std::array<const Linear*, 2>{&gate_, &up_});
+  down_ = Linear(trunk, prefix + ".down_proj", {.rows = hidden_, .cols = width_}, bias, rotated);
 }
 
 void Mlp::forward(const float* x, Run& run, float* y) const {
   Activations& a = *run.activations;
-  const LinearCall gate_up[] = {{&gate_, a.gate, width_}, {&up_, a.up, width_}};
+  const LinearCall gate_up[] = {{&gate_, a.gate, width_, gate_up_inputs_[0]},
+                                {&up_, a.up, width_, gate_up_inputs_[1]}};
   apply_linears(run.compute, gate_up, x, hidden_, run.tokens, a.inputs);
   run.compute.workers->run(run.tokens, [&](uint32_t t, uint32_t) {
     float* gate = a.gate + uint64_t{t} * width_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "io/check.h"
 
@@ -18,17 +19,16 @@ constexpr uint32_t kSweepTokens = 9;
 
 }  // namespace
 
-Moe::Moe(Trunk& trunk, const std::string& prefix, const ModelConfig& config,
+Moe::Moe(Trunk& trunk, Router router, std::optional<SharedExpert> shared, const ModelConfig& config,
          const ExpertSource& source, uint32_t source_layer)
     : hidden_(config.hidden),
       width_(config.expert_intermediate),
       experts_(config.experts),
       top_k_(config.experts_per_token),
-      normalize_(config.normalize_top_k),
       source_layer_(source_layer),
       model_layer_(source.model_layer(source_layer)),
-      router_(trunk, prefix + ".gate", {.rows = config.experts, .cols = config.hidden}, false,
-              false) {
+      router_(std::move(router)),
+      shared_(std::move(shared)) {
   const std::span<const ProjectionFormat> formats = source.projections(source_layer);
   SLUICE_CHECK(formats.size() == stored_.size());
   for (uint32_t i = 0; i < stored_.size(); ++i) {
@@ -39,19 +39,22 @@ Moe::Moe(Trunk& trunk, const std::string& prefix, const ModelConfig& config,
       tables_[i] =
           read_turboquant_tables(trunk, formats[i].prefix, matrix.cols, config.turboquant.rotated);
       matrix.format = kernels::Format::turboquant;
+      if (formats[i].layout == MatrixLayout::tiles) matrix.layout = kernels::Layout::tiles;
       matrix.group = formats[i].group;
       matrix.codebook = tables_[i] ? &tables_[i]->codebook : nullptr;
     } else {
       matrix.format = plain_format(formats[i].dtype);
     }
   }
+  const bool one_input =
+      same_preparation(stored_[kGate], tables_[kGate].get(), stored_[kUp], tables_[kUp].get());
+  input_of_ = {kGate, one_input ? kGate : kUp};
 }
 
 void Moe::forward(const float* x, Run& run, float* y) const {
-  route(x, run);
+  router_.forward(x, run);
   if (run.routing != nullptr) report_routing(run);
   group_pairs(run);
-  prepare_inputs(x, run);
 
   Activations& a = *run.activations;
   std::vector<uint32_t> wanted;
@@ -65,6 +68,13 @@ void Moe::forward(const float* x, Run& run, float* y) const {
   const bool sweep = run.tokens >= kSweepTokens;
   ExpertStream::Fetch fetch =
       run.experts->fetch(source_layer_, wanted, sweep ? FetchMode::sweep : FetchMode::decode);
+  // The reads are under way. The shared expert uses the same scratch as the routed ones, so it is
+  // done before their inputs are prepared.
+  if (shared_) {
+    shared_->forward(x, run, a.shared);
+    run.experts->poll();
+  }
+  prepare_inputs(x, run);
   std::vector<Ready> ready;
   for (;;) {
     ready.clear();
@@ -96,33 +106,6 @@ void Moe::forward(const float* x, Run& run, float* y) const {
   sum_experts(run, y);
 }
 
-// Chooses each token's experts and their weights, in router order.
-void Moe::route(const float* x, Run& run) const {
-  Activations& a = *run.activations;
-  const LinearCall call[] = {{&router_, a.router, experts_}};
-  apply_linears(run.compute, call, x, hidden_, run.tokens, a.inputs);
-  run.compute.workers->run(run.tokens, [&](uint32_t t, uint32_t) {
-    float* p = a.router + uint64_t{t} * experts_;
-    run.compute.kernels->softmax(p, experts_);
-    uint32_t* chosen = a.chosen + uint64_t{t} * top_k_;
-    float* weights = a.chosen_weights + uint64_t{t} * top_k_;
-    float sum = 0;
-    for (uint32_t j = 0; j < top_k_; ++j) {
-      uint32_t best = experts_;
-      for (uint32_t e = 0; e < experts_; ++e) {
-        const bool taken = std::find(chosen, chosen + j, e) != chosen + j;
-        if (!taken && (best == experts_ || p[e] > p[best])) best = e;
-      }
-      chosen[j] = best;
-      weights[j] = p[best];
-      sum += p[best];
-    }
-    if (normalize_) {
-      for (uint32_t j = 0; j < top_k_; ++j) weights[j] /= sum;
-    }
-  });
-}
-
 void Moe::report_routing(const Run& run) const {
   for (uint32_t t = 0; t < run.tokens; ++t) {
     run.routing->routed(model_layer_,
@@ -148,11 +131,12 @@ void Moe::group_pairs(Run& run) const {
   a.first_pair[experts_] = pair_count;
 }
 
-// Rotates and quantizes every token once for all experts of the layer, which share their signs.
+// Rotates and quantizes every token once for all experts of the layer, which share their signs; and
+// for gate and up together, if they do too.
 void Moe::prepare_inputs(const float* x, Run& run) const {
   Activations& a = *run.activations;
   for (const uint32_t m : {kGate, kUp}) {
-    if (!needs_preparation(stored_[m])) continue;
+    if (!needs_preparation(stored_[m]) || input_of_[m] != m) continue;
     run.compute.workers->run(run.tokens, [&](uint32_t t, uint32_t) {
       prepare_vector(run.compute, stored_[m], tables_[m].get(), x + uint64_t{t} * hidden_,
                      a.inputs.slots[m], t, a.inputs.max_cols);
@@ -181,8 +165,8 @@ void Moe::compute(std::span<Ready> ready, const float* x, Run& run) const {
   InputScratch& gathered = a.gathered_inputs;
   std::array<PreparedInput, 3> inputs;
   for (const uint32_t m : {kGate, kUp}) {
-    inputs[m] = prepared_input(context, stored_[m], tables_[m].get(), x, hidden_, a.inputs.slots[m],
-                               a.inputs.max_cols);
+    inputs[m] = prepared_input(context, stored_[m], tables_[m].get(), x, hidden_,
+                               a.inputs.slots[input_of_[m]], a.inputs.max_cols);
   }
 
   // Each expert's tokens side by side.
@@ -192,6 +176,7 @@ void Moe::compute(std::span<Ready> ready, const float* x, Run& run) const {
     for (uint32_t i = 0; i < expert.count; ++i, ++rows) {
       const uint32_t token = a.pairs[a.first_pair[expert.expert] + i] / top_k_;
       for (const uint32_t m : {kGate, kUp}) {
+        if (input_of_[m] != m) continue;
         gather_vector(stored_[m], inputs[m], token, gathered.slots[m], rows, gathered.max_cols);
       }
     }
@@ -203,15 +188,16 @@ void Moe::compute(std::span<Ready> ready, const float* x, Run& run) const {
     const Block& block = gate_up[task];
     const Ready& expert = ready[block.ready];
     float* out = (block.matrix == kGate ? a.gate : a.up) + uint64_t{expert.first_row} * width_;
-    multiply(context, expert.matrices[block.matrix],
-             {.row_begin = block.begin,
-              .row_end = block.end,
-              .vectors = expert.count,
-              .y_stride = width_},
-             skip_vectors(gathered_input(inputs[block.matrix], gathered.slots[block.matrix],
-                                         gathered.max_cols),
-                          expert.first_row),
-             out);
+    multiply(
+        context, expert.matrices[block.matrix],
+        {.row_begin = block.begin,
+         .row_end = block.end,
+         .vectors = expert.count,
+         .y_stride = width_},
+        skip_vectors(gathered_input(inputs[block.matrix], gathered.slots[input_of_[block.matrix]],
+                                    gathered.max_cols),
+                     expert.first_row),
+        out);
   });
   run.experts->poll();
 
@@ -257,6 +243,7 @@ void Moe::sum_experts(Run& run, float* y) const {
       run.compute.kernels->add_scaled(a.chosen_weights[pair], a.expert_rows + pair * hidden_,
                                       hidden_, out);
     }
+    if (shared_) run.compute.kernels->add(a.shared + uint64_t{t} * hidden_, hidden_, out);
   });
 }
 

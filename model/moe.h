@@ -1,31 +1,33 @@
 // Moe: the mixture-of-experts block, its experts streamed.
 //
-//   p = softmax(W_router x); the k largest, renormalised if the config says so;
+//   experts e_j and weights p_j of each token: by the router;
 //   y = Σ_j p_j · W_down,e_j (silu(W_gate,e_j x) ∘ W_up,e_j x), summed in router order j = 0, 1,
-//   ...
+//   ..., plus the shared expert's output where there is one.
 //
-// Resident experts are computed while the missing ones are read; every (token, expert) pair writes
-// its own row, so the order of arrival never shows in the sum.
+// Resident experts, and before them the shared one,
+// are computed while the missing ones are read; every (token, expert) pair writes its own row, so
+// the order of arrival never shows in the sum.
 #pragma once
 
 #include <array>
 #include <memory>
+#include <optional>
 #include <span>
-#include <string>
 #include <vector>
 
-#include "model/network.h"
+#include "model/block.h"
+#include "model/router.h"
+#include "model/shared_expert.h"
 
 namespace sluice {
 
-class Moe {
+class Moe final : public Block {
  public:
-  // prefix: "model.layers.3.mlp"; source_layer: this layer's index in the expert source.
-  Moe(Trunk& trunk, const std::string& prefix, const ModelConfig& config,
+  // source_layer: this layer's index in the expert source.
+  Moe(Trunk& trunk, Router router, std::optional<SharedExpert> shared, const ModelConfig& config,
       const ExpertSource& source, uint32_t source_layer);
 
-  // x [tokens, hidden], y [tokens, hidden].
-  void forward(const float* x, Run& run, float* y) const;
+  void forward(const float* x, Run& run, float* y) const override;
 
  private:
   static constexpr uint32_t kGate = 0, kUp = 1, kDown = 2;
@@ -47,7 +49,6 @@ class Moe {
     uint32_t end = 0;
   };
 
-  void route(const float* x, Run& run) const;
   void report_routing(const Run& run) const;
   void group_pairs(Run& run) const;
   void prepare_inputs(const float* x, Run& run) const;
@@ -60,12 +61,13 @@ class Moe {
   uint32_t width_;
   uint32_t experts_;
   uint32_t top_k_;
-  bool normalize_;
   uint32_t source_layer_;
   uint32_t model_layer_;
-  Linear router_;
+  Router router_;
+  std::optional<SharedExpert> shared_;
   std::array<kernels::Matrix, 3> stored_;  // formats and shapes; the bytes differ per expert
   std::array<std::unique_ptr<const TurboQuantTables>, 3> tables_;
+  std::array<uint32_t, 2> input_of_ = {kGate, kUp};  // whose prepared input gate and up read
 };
 
 }  // namespace sluice

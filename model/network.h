@@ -1,5 +1,5 @@
-// Network: one architecture's forward pass. A family (model/qwen3.h) implements it from the shared
-// blocks (attention, mlp, moe), and reads like its paper.
+// Network: one architecture's forward pass. Families (model/families.h) make it of shared blocks
+// (model/block.h): attention, mlp, moe.
 //
 // A network is made twice over the same code (model/trunk.h): once to declare its tensors, once to
 // bind them. It holds no state of a conversation; that is in the Session's KvCache and Activations.
@@ -26,6 +26,7 @@ struct RunLimits {
   uint32_t chunk = 1;    // tokens of one forward call at most
   uint64_t context = 1;  // positions
   uint32_t threads = 1;
+  uint32_t logits = 1;  // positions whose logits are computed together; ≤ chunk
 };
 
 // Working memory of one forward call. All arrays of floats, row-major, tokens first.
@@ -38,11 +39,14 @@ struct Activations {
   float* v = nullptr;         // [chunk, kv_heads * head_dim]
   float* attended = nullptr;  // [chunk, heads * head_dim]
   float* scores = nullptr;    // [threads, heads / kv_heads, context]
-  float* rope_cos = nullptr;  // [chunk, head_dim / 2]
+  float* rope_cos = nullptr;  // [chunk, rope.dimensions / 2]
   float* rope_sin = nullptr;
-  float* gate = nullptr;    // [mlp_vectors, mlp_width]
-  float* up = nullptr;      // [mlp_vectors, mlp_width]
-  float* router = nullptr;  // [chunk, experts]
+  float* gate = nullptr;             // [mlp_vectors, mlp_width]
+  float* up = nullptr;               // [mlp_vectors, mlp_width]
+  float* router = nullptr;           // [chunk, experts]
+  float* router_scores = nullptr;    // [threads, experts]
+  uint32_t* router_order = nullptr;  // [threads, experts]
+  float* shared = nullptr;           // [chunk, hidden]: the shared experts' output
   float* expert_rows =
       nullptr;                 // [chunk * experts_per_token, hidden]: every expert's own output row
   float* gathered = nullptr;   // [mlp_vectors, hidden]: outputs of the experts at hand
@@ -52,7 +56,7 @@ struct Activations {
   uint32_t* first_pair = nullptr;  // [experts + 1]: where each expert's pairs start
   InputScratch inputs;             // of the network's own matrices, [chunk]
   InputScratch gathered_inputs;    // of the experts at hand, [mlp_vectors]
-  float* logits = nullptr;         // [vocabulary]
+  float* logits = nullptr;         // [limits.logits, vocabulary]
   uint32_t mlp_vectors = 0;
 
   static Activations layout(Arena& arena, const ModelConfig& config, const RunLimits& limits);
@@ -78,8 +82,9 @@ class Network {
   // at [position, position + tokens). Returns false if it was stopped. Throws Error on a failed
   // read of an expert.
   virtual bool forward(std::span<const uint32_t> ids, Run& run) const = 0;
-  // logits [vocabulary] of one normed hidden state.
-  virtual void logits(const float* hidden, Run& run, float* logits) const = 0;
+  // logits [n, vocabulary] of n normed hidden states [n, hidden]; the same bits for every n.
+  // Requires: n ≤ the chunk that the activations were laid out for.
+  virtual void logits(const float* hidden, uint32_t n, Run& run, float* logits) const = 0;
 };
 
 // Names of the experts of every MoE layer, for ExpertSource; empty for a dense model.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <sstream>
+#include <utility>
 
 #include "io/error.h"
 #include "stream/expert_stream.h"
@@ -32,18 +34,6 @@ uint64_t automatic_budget(const PlanInputs& inputs, uint64_t fixed_bytes, uint64
   return std::max(left, floor_bytes);
 }
 
-void check_fits(const MemoryPlan& plan, const PlanInputs& inputs) {
-  // The process is resident already, so it is not asked for again.
-  const uint64_t wanted = plan.total_bytes() - plan.process_bytes;
-  const uint64_t usable = inputs.limits.usable_bytes();
-  if (wanted <= usable) return;
-  throw Error("not enough memory: trunk ", bytes_text(plan.trunk_bytes), ", KV cache ",
-              bytes_text(plan.kv_bytes), ", working memory ", bytes_text(plan.scratch_bytes),
-              " and expert cache ", bytes_text(plan.cache_bytes), " make ", bytes_text(wanted),
-              ", but there is ", inputs.limits.text(), ". Lower --cache-budget-gb (the least is ",
-              bytes_text(plan.floor_bytes), ") or --context");
-}
-
 }  // namespace
 
 std::string bytes_text(uint64_t bytes) {
@@ -60,7 +50,7 @@ std::string bytes_text(uint64_t bytes) {
   return text;
 }
 
-MemoryPlan plan_memory(const PlanInputs& inputs) {
+MemoryPlan compute_plan(const PlanInputs& inputs) {
   MemoryPlan plan;
   plan.process_bytes = inputs.process_bytes;
   plan.trunk_bytes = inputs.trunk_bytes;
@@ -68,7 +58,6 @@ MemoryPlan plan_memory(const PlanInputs& inputs) {
   plan.scratch_bytes = inputs.scratch_bytes;
   if (inputs.experts == nullptr) {
     plan.budget_reason = "no experts";
-    check_fits(plan, inputs);
     return plan;
   }
   const ExpertSource& experts = *inputs.experts;
@@ -76,6 +65,7 @@ MemoryPlan plan_memory(const PlanInputs& inputs) {
   const uint64_t all_bytes = uint64_t{experts.layers()} * experts.experts() * slot_bytes;
   plan.scratch_bytes += ExpertStream::overhead_bytes(experts);
   plan.expert_total_bytes = experts.total_bytes();
+  plan.all_slots_bytes = all_bytes;
   plan.floor_bytes = ExpertStream::floor_bytes(experts, inputs.experts_per_token);
   plan.working_set_bytes = uint64_t{inputs.experts_per_token} * experts.layers() * slot_bytes;
 
@@ -94,16 +84,37 @@ MemoryPlan plan_memory(const PlanInputs& inputs) {
                                 all_bytes, plan.floor_bytes, &plan.budget_reason);
       break;
   }
-  if (budget < plan.floor_bytes) {
-    const uint64_t floor_megabytes = (plan.floor_bytes + 999'999) / 1'000'000;
-    throw Error("a cache budget of ", bytes_text(budget), " is below the floor of ",
-                bytes_text(plan.floor_bytes), ": the ", inputs.experts_per_token,
-                " experts that one token uses in one layer, ", bytes_text(slot_bytes),
-                " each. Give --cache-budget-gb at least ",
-                static_cast<double>(floor_megabytes) / 1000);
-  }
   plan.cache_bytes = budget / slot_bytes * slot_bytes;
-  check_fits(plan, inputs);
+  return plan;
+}
+
+std::string plan_problem(const MemoryPlan& plan, const PlanInputs& inputs) {
+  if (plan.cache_bytes < plan.floor_bytes) {
+    const uint64_t floor_megabytes = (plan.floor_bytes + 999'999) / 1'000'000;
+    std::ostringstream text;
+    text << "a cache budget of " << bytes_text(inputs.budget.bytes) << " is below the floor of "
+         << bytes_text(plan.floor_bytes) << ": the " << inputs.experts_per_token
+         << " experts that one token uses in one layer, "
+         << bytes_text(inputs.experts->slot_bytes()) << " each. Give --cache-budget-gb at least "
+         << static_cast<double>(floor_megabytes) / 1000;
+    return std::move(text).str();
+  }
+  // The process is resident already, so it is not asked for again.
+  const uint64_t wanted = plan.total_bytes() - plan.process_bytes;
+  const uint64_t usable = inputs.limits.usable_bytes();
+  if (wanted <= usable) return {};
+  return "not enough memory: trunk " + bytes_text(plan.trunk_bytes) + ", KV cache " +
+         bytes_text(plan.kv_bytes) + ", working memory " + bytes_text(plan.scratch_bytes) +
+         " and expert cache " + bytes_text(plan.cache_bytes) + " make " + bytes_text(wanted) +
+         ", but there is " + inputs.limits.text() + ". Lower --cache-budget-gb (the least is " +
+         bytes_text(plan.floor_bytes) + ") or --context";
+}
+
+MemoryPlan plan_memory(const PlanInputs& inputs) {
+  MemoryPlan plan = compute_plan(inputs);
+  if (const std::string problem = plan_problem(plan, inputs); !problem.empty()) {
+    throw Error(problem);
+  }
   return plan;
 }
 

@@ -2,6 +2,7 @@
 // programs print it, and peak resident memory stays within 3 % of total_bytes(). Threads: any.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 
@@ -33,8 +34,16 @@ struct MemoryPlan {
   uint64_t expert_total_bytes = 0;  // of all experts on disk
   uint64_t floor_bytes = 0;         // experts_per_token slots: less cannot run
   uint64_t working_set_bytes =
-      0;                      // one token's experts over all MoE layers: below it an LRU hits ~0 %
-  std::string budget_reason;  // how `auto` chose
+      0;  // one token's experts over all MoE layers: below it an LRU hits ~0 %
+  uint64_t all_slots_bytes = 0;  // a budget that holds every expert
+  std::string budget_reason;     // how `auto` chose
+
+  // Every token then evicts what the next one needs: hits are rare.
+  bool below_working_set() const { return cache_bytes < working_set_bytes; }
+  // Hit rates rise steeply until about here, and slowly from there.
+  uint64_t useful_budget_bytes() const {
+    return std::min(2 * working_set_bytes, expert_total_bytes);
+  }
 };
 
 // What the planner is told: sizes that others computed, and the wish.
@@ -49,8 +58,12 @@ struct PlanInputs {
   MemoryLimits limits{};
 };
 
-// Throws Error: a budget below the floor, or more memory than this process may use; the message has
-// the sizes and the next thing to do.
+// The arithmetic alone: what would be allocated, whether or not it can be.
+MemoryPlan compute_plan(const PlanInputs& inputs);
+// Why that cannot run: a budget below the floor, or more memory than this process may use. With the
+// sizes and the next thing to do; empty if it can.
+std::string plan_problem(const MemoryPlan& plan, const PlanInputs& inputs);
+// Both. Throws Error with the problem.
 MemoryPlan plan_memory(const PlanInputs& inputs);
 
 // "1.25 GB", "640 kB": decimal units, three digits.

@@ -29,7 +29,7 @@ struct Session::Impl {
   // Tokens in chunks, as Session::prefill says; recorder hears of their routing if it is there.
   std::span<const float> advance(std::span<const uint32_t> ids, const LogitsSink& on_logits,
                                  const std::function<bool()>& should_stop, const Progress& progress,
-                                 RoutingRecorder* recorder) {
+                                 RoutingRecorder* recorder, uint64_t logits_from) {
     check_input(ids);
     std::span<const float> last;
     for (size_t done = 0; done < ids.size();) {
@@ -44,13 +44,11 @@ struct Session::Impl {
       };
       if (!forward(ids.subspan(done, n), between_layers, recorder)) return {};
       done += n;
-      if (on_logits) {
-        for (uint32_t t = 0; t < n; ++t) {
-          last = logits_of(t);
-          on_logits(first_position + t, last);
-        }
+      if (on_logits && logits_from < position) {
+        const uint64_t first = std::max(logits_from, first_position) - first_position;
+        last = hand_out_logits(static_cast<uint32_t>(first), n, first_position, on_logits);
       } else if (done == ids.size()) {
-        last = logits_of(n - 1);
+        last = logits_of(n - 1, 1);
       }
       if (progress.prompt_tokens) progress.prompt_tokens(done, ids.size());
     }
@@ -59,11 +57,30 @@ struct Session::Impl {
 
   RoutingRecorder* recorder() const { return model.recorder ? &*model.recorder : nullptr; }
 
-  std::span<const float> logits_of(uint32_t token) {
-    Run run = make_run(1);
-    model.network->logits(activations.hidden + uint64_t{token} * model.config.hidden, run,
+  // Logits of tokens [first, first + n) of the last forward call, [n, vocabulary].
+  std::span<const float> logits_of(uint32_t first, uint32_t n) {
+    Run run = make_run(n);
+    model.network->logits(activations.hidden + uint64_t{first} * model.config.hidden, n, run,
                           activations.logits);
-    return {activations.logits, model.config.vocabulary};
+    return {activations.logits, uint64_t{n} * model.config.vocabulary};
+  }
+
+  // Hands out the logits of tokens [first, count) of the last forward call and returns the last
+  // one's. at: the position of token 0.
+  std::span<const float> hand_out_logits(uint32_t first, uint32_t count, uint64_t at,
+                                         const LogitsSink& on_logits) {
+    const uint32_t vocabulary = model.config.vocabulary;
+    std::span<const float> last;
+    for (uint32_t t = first; t < count;) {
+      const uint32_t n = std::min(model.limits.logits, count - t);
+      const std::span<const float> rows = logits_of(t, n);
+      for (uint32_t i = 0; i < n; ++i) {
+        last = rows.subspan(uint64_t{i} * vocabulary, vocabulary);
+        on_logits(at + t + i, last);
+      }
+      t += n;
+    }
+    return last;
   }
 
   Run make_run(uint32_t tokens) {
@@ -108,13 +125,14 @@ void Session::reset() { impl_->position = 0; }
 
 std::span<const float> Session::prefill(std::span<const uint32_t> ids, const LogitsSink& on_logits,
                                         const std::function<bool()>& should_stop,
-                                        const Progress& progress) {
+                                        const Progress& progress, uint64_t logits_from) {
   return impl_->advance(ids, on_logits, should_stop, progress,
-                        impl_->model.options.trace_prefill ? impl_->recorder() : nullptr);
+                        impl_->model.options.trace_prefill ? impl_->recorder() : nullptr,
+                        logits_from);
 }
 
 std::span<const float> Session::decode(uint32_t id) {
-  return impl_->advance({&id, 1}, {}, {}, {}, impl_->recorder());
+  return impl_->advance({&id, 1}, {}, {}, {}, impl_->recorder(), 0);
 }
 
 }  // namespace sluice

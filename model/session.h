@@ -39,6 +39,9 @@ struct ModelOptions {
   ReadBackend io_backend = ReadBackend::automatic;
   uint32_t io_depth = 16;
   uint32_t prefill_chunk = 512;  // tokens; never changes the output
+  // Positions whose logits are computed together when many are asked for: each is one vocabulary of
+  // floats. Never changes the output.
+  uint32_t logits_batch = 1;
   std::string cache_policy = "lru";
   // Experts to read before the first token and keep (stream/calibration_files.h), hottest first, as
   // far as 60 % of the budget; empty: hot_experts.json of the model directory, if it is there.
@@ -108,14 +111,14 @@ class Session {
   ~Session();
 
   // Appends ids and returns the logits [vocabulary] after the last; valid until the next call.
-  // on_logits, if given, gets every position's logits in order (for --dump-logits).
+  // on_logits, if given, gets the logits of every position from `logits_from` on, in order.
   // should_stop, if given, is asked between chunks and layers; when it says true the call returns
   // an empty span and the session must be destroyed or reset. Throws Error: an id outside the
   // vocabulary, more positions than the context, a failed read.
   using LogitsSink = std::function<void(uint64_t position, std::span<const float> logits)>;
   std::span<const float> prefill(std::span<const uint32_t> ids, const LogitsSink& on_logits = {},
                                  const std::function<bool()>& should_stop = {},
-                                 const Progress& progress = {});
+                                 const Progress& progress = {}, uint64_t logits_from = 0);
   // One token. Same result as prefill of one id, to the bit. Throws Error as prefill, and when the
   // trace cannot be written.
   std::span<const float> decode(uint32_t id);

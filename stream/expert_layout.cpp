@@ -6,6 +6,7 @@
 
 #include "io/check.h"
 #include "io/error.h"
+#include "stream/record_layout.h"
 
 namespace sluice {
 namespace {
@@ -42,28 +43,6 @@ std::optional<uint32_t> parse_index(std::string_view text) {
   return value;
 }
 
-// U32 words that hold a row of cols indices, each word holding as many whole indices as fit.
-uint64_t words_per_row(uint64_t cols, uint64_t codebook_length) {
-  uint64_t per_word = 0;
-  switch (codebook_length) {
-    case 3:
-      per_word = 20;
-      break;  // base-3 digits: 3^20 < 2^32
-    case 4:
-      per_word = 16;
-      break;
-    case 8:
-      per_word = 10;
-      break;
-    case 16:
-      per_word = 8;
-      break;
-    default:
-      SLUICE_CHECK(false);
-  }
-  return (cols + per_word - 1) / per_word;
-}
-
 // Reads one layer. The members are what every step and every message needs.
 class LayerReader {
  public:
@@ -75,6 +54,10 @@ class LayerReader {
 
   ExpertLayout read() {
     check_promises();
+    if (checkpoint_.find(record_tensor_name(names_.per_expert_prefix)) != nullptr) {
+      check_names_beside_records();
+      return checked(read_record_layout(checkpoint_, names_));
+    }
     const std::string stacked_prefix = classify();
     ExpertLayout layout;
     layout.model_layer = names_.layer;
@@ -90,13 +73,7 @@ class LayerReader {
       }
       layout.formats.push_back(format);
     }
-    for (const ProjectionFormat& format : layout.formats) {
-      if (format.dtype != layout.formats[0].dtype) {
-        fail("its projections differ in type (", dtype_name(layout.formats[0].dtype), " and ",
-             dtype_name(format.dtype), "); one type per layer is supported");
-      }
-    }
-    return layout;
+    return checked(std::move(layout));
   }
 
  private:
@@ -104,6 +81,16 @@ class LayerReader {
   [[noreturn]] void fail(const Parts&... parts) const {
     throw Error(checkpoint_.directory().string(), ": experts of layer ", names_.layer, ": ",
                 parts...);
+  }
+
+  ExpertLayout checked(ExpertLayout layout) const {
+    for (const ProjectionFormat& format : layout.formats) {
+      if (format.dtype != layout.formats[0].dtype) {
+        fail("its projections differ in type (", dtype_name(layout.formats[0].dtype), " and ",
+             dtype_name(format.dtype), "); one type per layer is supported");
+      }
+    }
+    return layout;
   }
 
   void check_promises() const {
@@ -116,13 +103,39 @@ class LayerReader {
     }
   }
 
-  // Looks at every tensor that lies among the experts: each must be one that will be read. Returns
-  // the stacked prefix that is in use, or "" for per-expert tensors.
-  std::string classify() const {
+  // All that experts may lie under, each once.
+  std::vector<std::string> all_prefixes() const {
     std::vector<std::string> prefixes = names_.stacked_prefixes;
     prefixes.push_back(names_.per_expert_prefix);
     std::sort(prefixes.begin(), prefixes.end());
     prefixes.erase(std::unique(prefixes.begin(), prefixes.end()), prefixes.end());
+    return prefixes;
+  }
+
+  // Beside records there are codebooks and signs alone.
+  void check_names_beside_records() const {
+    const std::string records = record_tensor_name(names_.per_expert_prefix);
+    for (const std::string& prefix : all_prefixes()) {
+      for (std::string_view name : tensor_names_.under(prefix + ".")) {
+        if (name == records) continue;
+        const NameParts parts = split_name(name.substr(prefix.size() + 1));
+        const bool of_projection =
+            is_projection(parts.first, &ExpertNames::Projection::name) && parts.rest.empty();
+        if (of_projection && (parts.second == "codebook" || parts.second == "signs")) continue;
+        if ((of_projection && (parts.second == "weight" || parts.second == "scales")) ||
+            parse_index(parts.first)) {
+          fail("two layouts at once: tensor ", records, " and tensor ", name,
+               "; expected either records or the model's own layout");
+        }
+        fail_stray(name);
+      }
+    }
+  }
+
+  // Looks at every tensor that lies among the experts: each must be one that will be read. Returns
+  // the stacked prefix that is in use, or "" for per-expert tensors.
+  std::string classify() const {
+    const std::vector<std::string> prefixes = all_prefixes();
     std::string found;                // a tensor of the layout that is in use
     std::optional<std::string> used;  // its stacked prefix, or "" for per-expert
     for (const std::string& prefix : prefixes) {
@@ -155,15 +168,16 @@ class LayerReader {
     return *used;
   }
 
-  bool is_projection(std::string_view name) const {
+  bool is_projection(std::string_view name, std::string ExpertNames::Projection::*kind) const {
     return std::any_of(names_.projections.begin(), names_.projections.end(),
-                       [&](const auto& projection) { return projection.name == name; });
+                       [&](const auto& projection) { return projection.*kind == name; });
   }
 
   void check_per_expert_name(const std::string& prefix, std::string_view name,
                              const NameParts& parts) const {
     const std::optional<uint32_t> expert = parse_index(parts.first);
-    if (prefix != names_.per_expert_prefix || !expert || !is_projection(parts.second)) {
+    if (prefix != names_.per_expert_prefix || !expert ||
+        !is_projection(parts.second, &ExpertNames::Projection::per_expert_name)) {
       fail_stray(name);
     }
     if (*expert >= names_.experts) {
@@ -185,7 +199,9 @@ class LayerReader {
     if (parts.first.ends_with("_blocks") || parts.first.ends_with("_scales")) {
       fail_unsupported(name, "MXFP4");
     }
-    if (!is_projection(parts.first) || !parts.rest.empty()) fail_stray(name);
+    if (!is_projection(parts.first, &ExpertNames::Projection::name) || !parts.rest.empty()) {
+      fail_stray(name);
+    }
     if (parts.second.empty()) fail_unsupported(name, "unquantized stacked experts");
     if (parts.second.starts_with("qjl_")) fail_unsupported(name, "QJL residuals");
     // A codebook makes it TurboQuant, whatever else lies beside; what does is then not understood.
@@ -232,7 +248,7 @@ class LayerReader {
     ExpertLayout::Projection result;
     for (uint32_t expert = 0; expert < names_.experts; ++expert) {
       const TensorInfo& info = tensor(names_.per_expert_prefix + "." + std::to_string(expert) +
-                                      "." + projection.name + ".weight");
+                                      "." + projection.per_expert_name + ".weight");
       if (expert == 0) {
         if (info.dtype == DType::f8_e4m3 || info.dtype == DType::f8_e5m2) {
           fail_unsupported(info.name, "FP8");
@@ -261,7 +277,9 @@ class LayerReader {
     format.dtype = DType::u32;
     format.prefix = prefix;
     expect_dtype(weight, DType::u32);
-    format.row_words = row_words(prefix, projection.cols);
+    format.codebook_length = codebook_length(prefix, projection.cols);
+    format.row_words =
+        static_cast<uint32_t>(words_per_row(projection.cols, format.codebook_length));
     expect_shape(weight, {names_.experts, projection.rows, format.row_words});
     result.data = stacked_slices(weight);
 
@@ -273,18 +291,18 @@ class LayerReader {
     return result;
   }
 
-  uint32_t row_words(const std::string& prefix, uint32_t cols) const {
+  uint32_t codebook_length(const std::string& prefix, uint32_t cols) const {
     const TensorInfo& signs = tensor(prefix + ".signs");
     expect_dtype(signs, DType::f16);
     expect_shape(signs, {cols});
     const TensorInfo& codebook = tensor(prefix + ".codebook");
     expect_dtype(codebook, DType::f16);
     const uint64_t length = codebook.shape.size() == 1 ? codebook.shape[0] : 0;
-    if (length != 3 && length != 4 && length != 8 && length != 16) {
+    if (!is_codebook_length(length)) {
       fail("tensor ", codebook.name, " has shape ", shape_text(codebook.shape),
-           ", expected [3], [4], [8] or [16]");
+           ", expected [3], [4], [8], [16] or [256]");
     }
-    return static_cast<uint32_t>(words_per_row(cols, length));
+    return static_cast<uint32_t>(length);
   }
 
   uint32_t group(const TensorInfo& scales, const ExpertNames::Projection& projection) const {
@@ -301,7 +319,7 @@ class LayerReader {
 
   ExpertLayout::Slices stacked_slices(const TensorInfo& info) const {
     const uint64_t size_bytes = info.size_bytes / names_.experts;  // exact: the shape was checked
-    return {size_bytes, {{info.file, info.offset, size_bytes}}};
+    return {size_bytes, size_bytes, {{info.file, info.offset, size_bytes}}};
   }
 
   const Checkpoint& checkpoint_;
@@ -313,7 +331,7 @@ class LayerReader {
 
 FileSlice ExpertLayout::Slices::of(uint32_t expert) const {
   if (places.size() > 1) return places[expert];
-  return {places[0].file, places[0].offset + expert * size_bytes, size_bytes};
+  return {places[0].file, places[0].offset + expert * stride_bytes, size_bytes};
 }
 
 TensorNames::TensorNames(const Checkpoint& checkpoint) {

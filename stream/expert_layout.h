@@ -1,13 +1,15 @@
 // ExpertLayout: which tensors hold the experts of one layer, checked against what config.json
 // promises.
 //
-// Two layouts are known:
+// Three layouts are known:
 //   * per-expert tensors (F32, F16, BF16):  <prefix>.<E>.<projection>.weight  [rows, cols]
 //   * stacked TurboQuant (MLX layout), an expert being an axis-0 slab of the first two:
 //       <prefix>.<projection>.weight    U32 [experts, rows, row_words]  codebook indices
 //       <prefix>.<projection>.scales    F16 [experts, rows, cols / group]
 //       <prefix>.<projection>.codebook  F16 [3 | 4 | 8 | 16]   small, part of the resident trunk
 //       <prefix>.<projection>.signs     F16 [cols]             likewise
+//   * Sluice's expert records (stream/record_format.h), codebook and signs being as above:
+//       <prefix>.records                U8 [experts, record_bytes]
 // A layer that should have experts and whose names match nothing is an Error, and so is a tensor
 // among the experts that nobody would read: experts are never silently resident, nor half
 // understood. Threads: any.
@@ -20,6 +22,7 @@
 
 #include "io/checkpoint.h"
 #include "io/coalesce.h"
+#include "stream/record_format.h"
 
 namespace sluice {
 
@@ -31,10 +34,15 @@ struct ExpertNames {
   uint32_t experts = 0;
   std::string per_expert_prefix;              // "model.layers.3.mlp.experts"
   std::vector<std::string> stacked_prefixes;  // "model.layers.3.mlp.switch_mlp", ...
+  // "model.layers.3.mlp.gate": what lies under it has a row per expert, and moves with them; so
+  // does the router's correction, by its whole name, where there is one.
+  std::string router;
+  std::string router_correction;
   struct Projection {
     std::string name;  // "gate_proj"
     uint32_t rows = 0;
     uint32_t cols = 0;
+    std::string per_expert_name = name;  // where the two layouts differ: "w1"
   };
   std::vector<Projection> projections;  // gate, up, down (at most kMaxProjections)
 };
@@ -44,16 +52,20 @@ struct ProjectionFormat {
   DType dtype = DType::bf16;  // f32, f16, bf16: plain; u32: TurboQuant indices
   uint32_t rows = 0;
   uint32_t cols = 0;
-  uint32_t group = 0;      // TurboQuant: inputs per scale; else 0
-  uint32_t row_words = 0;  // TurboQuant: U32 words per row; else 0
-  std::string prefix;      // TurboQuant: "<prefix>.codebook" and ".signs" complete it; else empty
+  // TurboQuant alone:
+  MatrixLayout layout = MatrixLayout::rows;
+  uint32_t codebook_length = 0;
+  uint32_t group = 0;      // inputs per scale
+  uint32_t row_words = 0;  // U32 words per row, when in rows
+  std::string prefix;      // "<prefix>.codebook" and ".signs" complete it
 };
 
 struct ExpertLayout {
   // One slice for each expert, all of the same size.
   struct Slices {
     uint64_t size_bytes = 0;
-    std::vector<FileSlice> places;  // [experts], or the first expert's alone when they are stacked
+    uint64_t stride_bytes = 0;      // from one expert's to the next, where places has one entry
+    std::vector<FileSlice> places;  // [experts], or the first expert's alone
     FileSlice of(uint32_t expert) const;
   };
   struct Projection {

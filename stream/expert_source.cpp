@@ -9,6 +9,8 @@ namespace sluice {
 namespace {
 
 constexpr uint64_t kPlaceAlignment = 64;  // packed slices start on a cache line and a vector
+static_assert(kRecordTailBytes == kSlotTailBytes && kRecordAlignment == kReadAlignment &&
+              kMaxRecordProjections == kMaxProjections);
 constexpr size_t kMaxSlices = size_t{2} * kMaxProjections;  // data and scales of each
 
 uint64_t round_up(uint64_t value, uint64_t multiple) {

@@ -4,6 +4,9 @@
 #include <limits>
 #include <utility>
 
+#include "io/error.h"
+#include "model/chat_template.h"
+#include "model/families.h"
 #include "tools/command_line.h"
 
 namespace sluice {
@@ -26,12 +29,30 @@ constexpr const char* kExamples =
 void add_prompt_options(CLI::App& app, GenerateOptions& options) {
   const std::string group = "Model and prompt";
   add_model_option(app, options, group);
-  add_text(app, "--prompt", options.prompt, "TEXT", "The text to continue")->group(group);
+  add_text(app, "--prompt", options.prompt, "TEXT",
+           "The text to continue, or a chat model's user message")
+      ->group(group);
   add_text(app, "--prompt-file", options.prompt_file, "FILE|-",
            "A file with that text, taken as it is; - is stdin")
       ->group(group);
   add_text(app, "--prompt-ids", options.prompt_ids, "LIST|FILE",
            "Token ids instead: \"1,2,3\", or a file of them")
+      ->group(group);
+}
+
+void add_chat_options(CLI::App& app, GenerateOptions& options) {
+  const std::string group = "Chat (a text is a user's message where the model has a chat template)";
+  app.add_flag_callback(
+         "--no-chat-template", [&options] { options.chat_template = false; },
+         "Take the text as it is")
+      ->group(group);
+  add_text(app, "--system", options.system, "TEXT", "A system message before it")->group(group);
+  add_parsed(app, "--chat-template-kwargs", "JSON",
+             "Variables for the template: {\"enable_thinking\": false}",
+             [&options](const std::string& text) {
+               check_chat_variables(text);
+               options.template_variables = text;
+             })
       ->group(group);
 }
 
@@ -103,6 +124,12 @@ void check_together(const GenerateOptions& options) {
         "expected exactly one of --prompt, --prompt-file and --prompt-ids, not " +
         std::to_string(prompts));
   }
+  const bool for_template = options.system.has_value() || !options.template_variables.empty();
+  if (for_template && (!options.chat_template || options.prompt_ids)) {
+    throw CLI::ValidationError(
+        "--system and --chat-template-kwargs are for the chat template, which neither "
+        "--no-chat-template nor --prompt-ids use");
+  }
   if (options.min_tokens > options.max_tokens) {
     throw CLI::ValidationError("--min-tokens", std::to_string(options.min_tokens) +
                                                    " is more than --max-tokens, " +
@@ -121,7 +148,11 @@ ParsedCommandLine parse_generate_options(std::vector<std::string> arguments) {
   app.get_formatter()->column_width(42);
   app.footer(kExamples);
   app.set_version_flag("--version", std::string("stream-generate ") + version());
+  app.add_flag_callback(
+      "--list-families", [] { throw CLI::CallForVersion(families_text(), 0); },
+      "Print the families of models that are known, and exit");
   add_prompt_options(app, options);
+  add_chat_options(app, options);
   add_length_options(app, options);
   add_sampling_options(app, options);
   add_engine_options(app, options, "prompt plus --max-tokens");

@@ -18,6 +18,12 @@ struct GenerateOptions : EngineOptions {  // context 0: as long as prompt and --
   std::optional<std::string> prompt_file;
   std::optional<std::string> prompt_ids;
 
+  // A text is a user's message where the model has a chat template. Without one, or without a text,
+  // the other two are empty.
+  bool chat_template = true;
+  std::optional<std::string> system;  // a message before it
+  std::string template_variables;     // more variables of the template: a JSON object
+
   uint32_t max_tokens = 256;
   uint32_t min_tokens = 0;  // ≤ max_tokens
   std::vector<std::string> stops;
@@ -40,7 +46,8 @@ struct GenerateOptions : EngineOptions {  // context 0: as long as prompt and --
 // What the command line came to: options to run with, or a text to print and a status to exit with.
 struct ParsedCommandLine {
   std::optional<GenerateOptions> options;
-  std::string text;  // --help and --version: for standard output; usage errors: for standard error
+  std::string text;  // --help, --version, --list-families: for standard output; usage errors: for
+                     // standard error
   int exit_status = 0;  // 0, or kUsageExit (tools/program.h)
 };
 

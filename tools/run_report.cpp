@@ -26,24 +26,12 @@ std::string percent_text(uint64_t part, uint64_t whole) {
   return number_text(share, share < 10 ? 1 : 0) + " %";
 }
 
-// An argument for --cache-budget-gb that is at least so many bytes: two digits, rounded up.
-std::string budget_argument(uint64_t bytes) {
-  const double gigabytes = static_cast<double>(bytes) / 1e9;
-  const int decimals = std::max(0, 1 - static_cast<int>(std::floor(std::log10(gigabytes))));
-  const double unit = std::pow(10.0, decimals);
-  return number_text(std::ceil(gigabytes * unit) / unit, decimals);
-}
-
-// Hit rates of lru are zero below what one token uses, rise steeply until about twice that, and
-// slowly from there; lfru, which counts uses, has no such cliff.
 std::string small_budget_note(const RunSetting& setting) {
-  const MemoryPlan& plan = setting.plan;
-  if (setting.policy == "lfru") return {};
-  if (plan.cache_bytes >= plan.working_set_bytes) return {};
-  const uint64_t useful = std::min(2 * plan.working_set_bytes, plan.expert_total_bytes);
+  // lfru, which counts uses, has no such cliff.
+  if (setting.policy == "lfru" || !setting.plan.below_working_set()) return {};
   return "note: the budget is under one token's working set, expect a hit rate near zero; the next "
          "useful step is --cache-budget-gb " +
-         budget_argument(useful) + ", or --policy lfru\n";
+         budget_argument(setting.plan.useful_budget_bytes()) + ", or --policy lfru\n";
 }
 
 std::string speed_text(const PhaseReport& phase) {
@@ -96,6 +84,13 @@ std::string stop_text(const RunReport& report) {
 }
 
 }  // namespace
+
+std::string budget_argument(uint64_t bytes) {
+  const double gigabytes = static_cast<double>(bytes) / 1e9;
+  const int decimals = std::max(0, 1 - static_cast<int>(std::floor(std::log10(gigabytes))));
+  const double unit = std::pow(10.0, decimals);
+  return number_text(std::ceil(gigabytes * unit) / unit, decimals);
+}
 
 const char* stop_reason_name(StopReason reason) {
   switch (reason) {

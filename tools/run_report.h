@@ -62,6 +62,10 @@ struct RunReport {
   StopReason stop_reason = StopReason::max_tokens;
 };
 
+// An argument for --cache-budget-gb that is at least so many bytes: two digits, rounded up.
+//   Requires: bytes > 0.
+std::string budget_argument(uint64_t bytes);
+
 // "streaming: ..." and, where the budget is too small to be of use, a note; each line ended.
 std::string start_text(const RunSetting& setting);
 // The closing summary; each line ended.

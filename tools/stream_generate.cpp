@@ -23,6 +23,7 @@
 #include "model/session.h"
 #include "model/tokenizer.h"
 #include "model/utf8.h"
+#include "tools/chat_prompt.h"
 #include "tools/generate_options.h"
 #include "tools/interrupt.h"
 #include "tools/logits_dump.h"
@@ -57,7 +58,10 @@ std::vector<uint32_t> read_prompt(const GenerateOptions& options, const Tokenize
     throw Error(options.prompt_file.value_or("--prompt"),
                 ": the prompt is not valid UTF-8; convert it, or give token ids (--prompt-ids)");
   }
-  return tokenizer->encode(text, /*add_special_tokens=*/true);
+  const ChatPrompt prompt = chat_prompt(options, text);
+  std::fputs(prompt.message.c_str(), stderr);
+  // A template writes the token that begins a text itself.
+  return tokenizer->encode(prompt.text, /*add_special_tokens=*/!prompt.templated);
 }
 
 uint64_t clock_seed() {

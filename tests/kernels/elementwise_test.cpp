@@ -1,4 +1,4 @@
-// Norm, rope, softmax, swiglu, sums and quantizing.
+// Norm, rope, softmax, sigmoid, swiglu, sums and quantizing.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -118,6 +118,32 @@ TEST(ScalarRope, TurnsPairsAndLeavesTheRestOfEachHead) {
   EXPECT_EQ(x, (std::vector<float>{-3, 0, 1, 2.5f, 5, 6, -30, 0, 10, 25, 50, 60}));
 }
 
+TEST(ScalarRope, TurnsNeighboursByTheSameRule) {
+  std::vector<float> x = {1, 3, 2, 4, 5, 6, /* second head */ 10, 30, 20, 40, 50, 60};
+  const float cos[] = {0, 0.5f}, sin[] = {1, 0.25f};
+  scalar().rope_pairs(x.data(), 2, 6, 4, cos, sin);
+  EXPECT_EQ(x, (std::vector<float>{-3, 1, 0, 2.5f, 5, 6, -30, 10, 0, 25, 50, 60}));
+}
+
+TEST(ScalarSigmoid, IsCloseToDoublePrecisionAndSaturates) {
+  Random random(7);
+  auto x = random.gaussians(2000);
+  const auto inputs = x;
+  scalar().sigmoid(x.data(), 2000);
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double exact = 1 / (1 + std::exp(-static_cast<double>(inputs[i])));
+    // Roundings of e^-x (two at most), the sum and the quotient.
+    EXPECT_NEAR(static_cast<double>(x[i]), exact, 4 * 0x1p-24 * exact);
+  }
+  float ends[] = {-200, 200, 0, -kInfinity, kInfinity};
+  scalar().sigmoid(ends, 5);
+  EXPECT_EQ(ends[0], 0.0f);
+  EXPECT_EQ(ends[1], 1.0f);
+  EXPECT_EQ(ends[2], 0.5f);
+  EXPECT_EQ(ends[3], 0.0f);
+  EXPECT_EQ(ends[4], 1.0f);
+}
+
 TEST(ScalarAdd, AddsAndScales) {
   const float x[] = {1, 2, 3};
   float y[] = {10, 20, 30};
@@ -203,6 +229,13 @@ TEST_P(TableElementwise, SoftmaxTakesMinusInfinity) {
   });
 }
 
+TEST_P(TableElementwise, SigmoidHasTheBitsOfTheScalarTable) {
+  for (const float spread : {1.0f, 50.0f, 1e30f}) {
+    compare(spread, [](const Table& by, std::vector<float>& x, const std::vector<float>&,
+                       uint32_t n) { by.sigmoid(x.data(), n); });
+  }
+}
+
 TEST_P(TableElementwise, SwigluHasTheBitsOfTheScalarTable) {
   for (const float spread : {1.0f, 50.0f, 1e30f}) {
     compare(spread, [](const Table& by, std::vector<float>& x, const std::vector<float>& up,
@@ -225,6 +258,9 @@ TEST_P(TableElementwise, RopeHasTheBitsOfTheScalarTable) {
     auto by_scalar = random.gaussians(size_t{3} * head_dim), by_tested = by_scalar;
     scalar().rope_halves(by_scalar.data(), 3, head_dim, dim, cos.data(), sin.data());
     tested().rope_halves(by_tested.data(), 3, head_dim, dim, cos.data(), sin.data());
+    EXPECT_TRUE(same_bits(by_scalar, by_tested)) << dim;
+    scalar().rope_pairs(by_scalar.data(), 3, head_dim, dim, cos.data(), sin.data());
+    tested().rope_pairs(by_tested.data(), 3, head_dim, dim, cos.data(), sin.data());
     EXPECT_TRUE(same_bits(by_scalar, by_tested)) << dim;
   }
 }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "kernels/tiles.h"
 
 namespace sluice::kernels {
 
@@ -122,7 +123,7 @@ struct FloatMatrix {
   }
 };
 
-// Centroids of a unit Gaussian, not symmetric, so that a swapped index shows.
+// Centroids of a unit Gaussian, not symmetric, so that a swapped index shows; 8 bits are uniform.
 inline std::vector<float> centroids(uint32_t length) {
   switch (length) {
     case 3:
@@ -131,6 +132,11 @@ inline std::vector<float> centroids(uint32_t length) {
       return {-1.51f, -0.4528f, 0.46f, 1.5f};
     case 8:
       return {-2.15f, -1.344f, -0.756f, -0.245f, 0.25f, 0.75f, 1.35f, 2.16f};
+    case 256: {
+      std::vector<float> uniform(256);
+      for (size_t i = 0; i < 256; ++i) uniform[i] = (2 * static_cast<float>(i) - 255) / 64;
+      return uniform;
+    }
     default:
       return {-2.73f, -2.07f, -1.62f, -1.26f, -0.943f, -0.657f, -0.388f, -0.1285f,
               0.13f,  0.39f,  0.66f,  0.94f,  1.25f,   1.61f,   2.08f,   2.74f};
@@ -147,7 +153,11 @@ struct CodeMatrix {
   CodeMatrix(Random& random, uint32_t length, uint32_t rows, uint32_t cols, uint32_t group,
              size_t misalignment) {
     const uint32_t groups = cols / group, row_length = row_words(cols, length);
-    const uint32_t per_word = length == 3 ? 20 : length == 4 ? 16 : length == 8 ? 10 : 8;
+    const uint32_t per_word = length == 3    ? 20
+                              : length == 4  ? 16
+                              : length == 8  ? 10
+                              : length == 16 ? 8
+                                             : 4;
     words = Bytes(size_t{rows} * row_length * 4, misalignment);
     scales = Bytes(size_t{rows} * groups * 2, misalignment / 2 * 2 + 1);
     codes.resize(size_t{rows} * cols);
@@ -179,10 +189,36 @@ struct CodeMatrix {
   CodeMatrix& operator=(const CodeMatrix&) = delete;
 
   uint8_t code(uint32_t row, uint32_t col) const { return codes[size_t{row} * matrix.cols + col]; }
+  float value(uint32_t row, uint32_t col) const {
+    return centroids(codebook.length)[code(row, col)];
+  }
+  int32_t quantized(uint32_t row, uint32_t col) const {
+    return codebook.length == 256 ? 2 * code(row, col) - 255 : codebook.quantized[code(row, col)];
+  }
   float scale(uint32_t row, uint32_t g) const {
     uint16_t bits;
     std::memcpy(&bits, matrix.scales + (size_t{row} * (matrix.cols / matrix.group) + g) * 2, 2);
     return f16_value(bits);
+  }
+};
+
+// The same matrix in both layouts. The tiles' bytes end where they end, with garbage behind.
+struct TiledMatrix {
+  CodeMatrix rows;
+  Bytes codes, scales;
+  TileShape shape;
+  Matrix matrix;  // in tiles
+
+  TiledMatrix(Random& random, uint32_t length, uint32_t row_count, uint32_t cols, uint32_t group)
+      : rows(random, length, row_count, cols, group, 3),
+        codes(tile_bytes(row_count, cols, length), 0),
+        scales(tile_scale_bytes(row_count, cols, group), 2),
+        shape{.rows = row_count, .cols = cols, .group = group, .length = length},
+        matrix(rows.matrix) {
+    pack_tiles(shape, rows.matrix.data, rows.matrix.scales, codes.data(), scales.data());
+    matrix.layout = Layout::tiles;
+    matrix.data = codes.data();
+    matrix.scales = scales.data();
   }
 };
 

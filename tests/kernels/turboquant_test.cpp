@@ -10,7 +10,7 @@
 namespace sluice::kernels {
 namespace {
 
-constexpr uint32_t kLengths[] = {3, 4, 8, 16};
+constexpr uint32_t kLengths[] = {3, 4, 8, 16, 256};
 constexpr uint32_t kGroups[] = {32, 64, 128};
 
 std::vector<float> multiply(const Table& by, const Matrix& w, const MatmulTask& task,
@@ -58,7 +58,7 @@ TEST(MakeCodebook, KeepsTheValuesAndRoundsEachToAnIntegerOfOneParity) {
     const Codebook codebook = make_codebook(values.data(), length);
     EXPECT_EQ(codebook.length, length);
     for (uint32_t i = 0; i < 16; ++i) {
-      EXPECT_EQ(codebook.values[i], i < length ? values[i] : 0.0f);
+      EXPECT_EQ(codebook.values[i], i < length ? values[i] : 0.0f) << length;
       if (i >= length) continue;
       EXPECT_EQ(codebook.quantized[i] % 2 != 0, is_odd(codebook));
       EXPECT_LE(std::abs(codebook.quantized[i]), 255);
@@ -94,6 +94,27 @@ TEST(MakeCodebook, HandlesCentroidsFarOutsideTheGaussian) {
   }
 }
 
+TEST(IsUniform, AcceptsTheEvenCentroidsOfEightBitsAlone) {
+  std::vector<float> values = centroids(256);
+  EXPECT_TRUE(is_uniform(values.data(), 256));
+  const Codebook codebook = make_codebook(values.data(), 256);
+  EXPECT_EQ(codebook.length, 256u);
+  EXPECT_EQ(codebook.step, 1.0f / 64);
+  for (float& value : values) value *= 0.5f;  // another step
+  EXPECT_TRUE(is_uniform(values.data(), 256));
+  EXPECT_FALSE(is_uniform(values.data(), 16));
+  for (const float bad : {0.0f, std::nextafter(values[7], 0.0f), HUGE_VALF, NAN}) {
+    std::vector<float> uneven = values;
+    uneven[7] = bad;
+    EXPECT_FALSE(is_uniform(uneven.data(), 256)) << bad;
+  }
+  for (const float step : {0.0f, -1.0f, HUGE_VALF, NAN}) {
+    std::vector<float> scaled = values;
+    for (size_t i = 0; i < 256; ++i) scaled[i] = (2 * static_cast<float>(i) - 255) * step;
+    EXPECT_FALSE(is_uniform(scaled.data(), 256)) << step;
+  }
+}
+
 TEST(ScalarTurboquant, FloatPathIsCloseToTheProductInDoublePrecision) {
   Random random(1);
   for (const uint32_t length : kLengths) {
@@ -106,7 +127,7 @@ TEST(ScalarTurboquant, FloatPathIsCloseToTheProductInDoublePrecision) {
       for (uint32_t row = 0; row < 4; ++row) {
         double exact = 0, magnitude = 0;
         for (uint32_t i = 0; i < cols; ++i) {
-          const double term = static_cast<double>(w.codebook.values[w.code(row, i)]) *
+          const double term = static_cast<double>(w.value(row, i)) *
                               static_cast<double>(w.scale(row, i / group)) *
                               static_cast<double>(x[i]);
           exact += term;
@@ -134,7 +155,7 @@ TEST(ScalarTurboquant, IntegerPathAddsExactGroupsInOrder) {
         for (uint32_t g = 0; g < cols / group; ++g) {
           int64_t exact = 0;
           for (uint32_t i = g * group; i < (g + 1) * group; ++i) {
-            exact += int64_t{w.codebook.quantized[w.code(row, i)]} * x.value(scalar(), cols, 0, i);
+            exact += int64_t{w.quantized(row, i)} * x.value(scalar(), cols, 0, i);
           }
           const float input_scale = w.codebook.step * x.scales[g];
           total = std::fma(static_cast<float>(exact), w.scale(row, g) * input_scale, total);
@@ -249,6 +270,15 @@ TEST_P(TableTurboquant, IntegerDotProductsAreExactAtTheirLargest) {
   for (const uint32_t length : kLengths) {
     CodeMatrix w(random, length, 16, 256, 128, 0);
     const MatmulTask task = {.row_end = 16, .y_stride = 16};
+    if (length == 256) {  // of which the largest codes are the ends
+      for (const int fill : {0, 255}) {
+        std::memset(w.words.data(), fill, size_t{16} * 256);
+        EXPECT_TRUE(same_integer_products(w.matrix, task, random.signs(256)));
+        EXPECT_TRUE(same_integer_products(w.matrix, task, std::vector<float>(256, 1.0f)));
+        EXPECT_TRUE(same_integer_products(w.matrix, task, std::vector<float>(256, -1.0f)));
+      }
+      continue;
+    }
     for (const int16_t largest : {int16_t{254}, int16_t{255}}) {
       for (uint32_t i = 0; i < length; ++i) {  // every product is one magnitude, of either sign
         w.codebook.quantized[i] = i < length / 2 ? static_cast<int16_t>(-largest) : largest;

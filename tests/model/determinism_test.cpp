@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
-#include <cstring>
 #include <string>
 #include <vector>
 
@@ -23,6 +22,7 @@ struct Setting {
   uint32_t depth = 16;
   uint32_t threads = 1;
   uint32_t chunk = 512;
+  uint32_t logits_batch = 1;
 };
 
 std::vector<Setting> settings() {
@@ -57,6 +57,12 @@ std::vector<Setting> settings() {
                    .threads = 2,
                    .chunk = chunk});
   }
+  for (const uint32_t batch : {3u, 512u}) {
+    all.push_back({.name = "logits of " + std::to_string(batch),
+                   .budget_share = 0.3,
+                   .threads = 2,
+                   .logits_batch = batch});
+  }
   return all;
 }
 
@@ -67,6 +73,7 @@ ModelOptions model_options(const Setting& setting, const MemoryPlan& whole, Comp
   options.io_depth = setting.depth;
   options.threads = setting.threads;
   options.prefill_chunk = setting.chunk;
+  options.logits_batch = setting.logits_batch;
   if (setting.budget_share >= 1) {
     options.budget.kind = BudgetRequest::Kind::all;
   } else {
@@ -90,10 +97,6 @@ std::vector<float> run(const std::string& directory, const ModelOptions& options
     all.insert(all.end(), logits.begin(), logits.end());
   }
   return all;
-}
-
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
 void expect_one_result(const std::string& directory, std::span<const uint32_t> prompt,
@@ -123,9 +126,42 @@ TEST_P(Determinism, Float32GivesOneResult) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, Determinism,
-                         testing::Values("qwen3", "qwen3_moe", "tq3a_tq2e_qwen3_moe",
-                                         "tq3_qwen3_moe_blockwise"),
+                         testing::Values("qwen3", "qwen3_moe", "mistral", "glm4_moe", "qwen2_moe",
+                                         "tq3a_tq2e_qwen3_moe", "tq3_qwen3_moe_blockwise"),
                          [](const auto& test) { return test.param; });
+
+// What on_logits is spared before logits_from changes nothing behind it, wherever chunks end.
+TEST(LogitsFrom, HandsOutTheSameRowsFromThereOn) {
+  const GoldenCase golden("qwen3_moe");
+  for (const uint32_t chunk : {3u, 512u}) {
+    ModelOptions options;
+    options.prefill_chunk = chunk;
+    options.logits_batch = 2;
+    Model model = Model::load(golden.directory, options);
+    Session session(model);
+    const std::vector<float> all = prefill_logits(session, golden.ids);
+    for (size_t from = 0; from <= golden.ids.size(); ++from) {
+      session.reset();
+      std::vector<float> rows;
+      std::vector<uint64_t> positions;
+      const auto sink = [&](uint64_t position, std::span<const float> logits) {
+        positions.push_back(position);
+        rows.insert(rows.end(), logits.begin(), logits.end());
+      };
+      const auto last = session.prefill(golden.ids, sink, {}, {}, from);
+      ASSERT_EQ(positions.size(), golden.ids.size() - from) << from;
+      if (!positions.empty()) {
+        EXPECT_EQ(positions.front(), from);
+      }
+      const std::vector<float> expected(all.end() - static_cast<std::ptrdiff_t>(rows.size()),
+                                        all.end());
+      EXPECT_TRUE(same_bits(rows, expected)) << from;
+      EXPECT_TRUE(
+          same_bits({last.begin(), last.end()},
+                    {all.end() - static_cast<std::ptrdiff_t>(golden.vocabulary), all.end()}));
+    }
+  }
+}
 
 // The bundled model: 64 experts of 8 layers, so that budgets between floor and all evict for real.
 TEST(DeterminismOfTheBundledModel, DefaultComputeGivesOneResult) {

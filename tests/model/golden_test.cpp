@@ -18,16 +18,26 @@ constexpr double kTolerance = 2e-4;
 
 class Golden : public testing::TestWithParam<std::string> {
  protected:
-  Model load(Compute compute, BudgetRequest::Kind budget = BudgetRequest::Kind::all) {
+  static ModelOptions options(Compute compute) {
     ModelOptions options;
     options.compute = compute;
-    options.budget.kind = budget;
+    options.budget.kind = BudgetRequest::Kind::all;
     options.threads = 2;
-    return Model::load(golden_.directory, options);
+    return options;
+  }
+
+  Model load(Compute compute) { return Model::load(golden_.directory, options(compute)); }
+
+  std::vector<float> all_logits(const ModelOptions& options) {
+    Model model = Model::load(golden_.directory, options);
+    Session session(model);
+    return prefill_logits(session, golden_.ids);
   }
 
   GoldenCase golden_{GetParam()};
 };
+
+class GoldenExperts : public Golden {};
 
 TEST_P(Golden, LogitsAtEveryPositionAreTheOriginalsInFloat32) {
   Model model = load(Compute::f32);
@@ -58,6 +68,32 @@ TEST_P(Golden, GreedyDecodingTokenByTokenContinuesAsTheOriginalDoes) {
   }
 }
 
+TEST_P(Golden, ChunksOfThePromptNeverChangeABit) {
+  for (const Compute compute : {Compute::f32, Compute::int16}) {
+    ModelOptions chunked = options(compute);
+    const std::vector<float> whole = all_logits(chunked);
+    for (const uint32_t chunk : {1u, 3u, 8u}) {
+      chunked.prefill_chunk = chunk;
+      EXPECT_TRUE(same_bits(all_logits(chunked), whole)) << "chunks of " << chunk;
+    }
+  }
+}
+
+TEST_P(GoldenExperts, ABudgetOfOneTokensExpertsNeverChangesABit) {
+  for (const Compute compute : {Compute::f32, Compute::int16}) {
+    ModelOptions least = options(compute);
+    Model model = Model::load(golden_.directory, least);
+    const std::vector<float> expected = all_logits(least);
+    least.budget = {.kind = BudgetRequest::Kind::fixed, .bytes = model.plan().floor_bytes};
+    for (const uint32_t chunk : {1u, 512u}) {
+      least.prefill_chunk = chunk;
+      EXPECT_TRUE(same_bits(all_logits(least), expected)) << "chunks of " << chunk;
+    }
+    Model small = Model::load(golden_.directory, least);
+    EXPECT_EQ(small.cache_slots(), small.config().experts_per_token);
+  }
+}
+
 // The default mode rounds inputs to 16 bits and centroids to 9; its error on these tiny networks is
 // bounded as a share of the logits' spread.
 TEST_P(Golden, DefaultComputeStaysNearTheOriginal) {
@@ -84,11 +120,30 @@ TEST_P(Golden, DefaultComputeStaysNearTheOriginal) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, Golden,
-                         testing::Values("qwen3", "qwen3_moe", "tq3_qwen3_moe", "tq4_qwen3_moe",
-                                         "tq3a_tq2e_qwen3_moe", "tq3_qwen3_moe_h12",
-                                         "tq3_qwen3_moe_h20_h28", "tq3_qwen3_moe_blockwise"),
-                         [](const auto& test) { return test.param; });
+std::vector<std::string> dense_cases() {
+  return {"llama", "llama3_rope", "mistral", "qwen2", "qwen3"};
+}
+
+std::vector<std::string> moe_cases() {
+  return {"mixtral",
+          "olmoe",
+          "qwen2_moe",
+          "qwen3_moe",
+          "glm4_moe",
+          "minimax_m2",
+          "tq3_qwen3_moe",
+          "tq4_qwen3_moe",
+          "tq3a_tq2e_qwen3_moe",
+          "tq3_qwen3_moe_h12",
+          "tq3_qwen3_moe_h20_h28",
+          "tq3_qwen3_moe_blockwise"};
+}
+
+std::string case_name(const testing::TestParamInfo<std::string>& test) { return test.param; }
+
+INSTANTIATE_TEST_SUITE_P(Dense, Golden, testing::ValuesIn(dense_cases()), case_name);
+INSTANTIATE_TEST_SUITE_P(Moe, Golden, testing::ValuesIn(moe_cases()), case_name);
+INSTANTIATE_TEST_SUITE_P(Moe, GoldenExperts, testing::ValuesIn(moe_cases()), case_name);
 
 }  // namespace
 }  // namespace sluice

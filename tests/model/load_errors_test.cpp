@@ -139,6 +139,63 @@ TEST_F(LoadErrors, DamagedSignsAndCodebooksAreNamed) {
       AllOf(HasSubstr(codebook), HasSubstr("ascending")));
 }
 
+TEST_F(LoadErrors, WhatAFamilyAddsIsNamedWhenItIsMissing) {
+  const std::initializer_list<std::pair<const char*, const char*>> parts = {
+      {"glm4_moe", "model.layers.1.mlp.gate.e_score_correction_bias"},
+      {"glm4_moe", "model.layers.2.mlp.shared_experts.up_proj.weight"},
+      {"glm4_moe", "model.layers.0.mlp.down_proj.weight"},
+      {"glm4_moe", "model.layers.0.self_attn.k_proj.bias"},
+      {"minimax_m2", "model.layers.1.block_sparse_moe.e_score_correction_bias"},
+      {"minimax_m2", "model.layers.1.self_attn.q_norm.weight"},
+      {"mixtral", "model.layers.2.block_sparse_moe.experts.7.w2.weight"},
+      {"olmoe", "model.layers.0.self_attn.k_norm.weight"},
+      {"qwen2", "model.layers.0.self_attn.v_proj.bias"},
+      {"qwen2_moe", "model.layers.1.mlp.shared_expert_gate.weight"},
+      {"qwen2_moe", "model.layers.1.mlp.shared_expert.gate_proj.weight"},
+      {"llama", "model.layers.2.mlp.up_proj.weight"}};
+  for (const auto& [family, name] : parts) {
+    EXPECT_THAT(load_spoiled(family, [&](Tensors& t) { ASSERT_EQ(t.erase(name), 1u) << name; }),
+                HasSubstr(name))
+        << family;
+  }
+}
+
+// A norm over all heads is no norm per head, and the other way round.
+TEST_F(LoadErrors, ANormOfAnotherWidthIsNamed) {
+  const std::string norm = "model.layers.0.self_attn.q_norm.weight";
+  for (const char* family : {"olmoe", "glm4_moe"}) {
+    const auto widen = [&](Tensors& t) {
+      t[norm].bytes.resize(2 * 32);
+      t[norm].info.shape = {32};
+    };
+    EXPECT_THAT(load_spoiled(family, widen), AllOf(HasSubstr(norm), HasSubstr("[32]"))) << family;
+  }
+}
+
+TEST_F(LoadErrors, LayersForDraftingMayBeThereOrNot) {
+  const auto add = [](const std::string& name) {
+    return [name](Tensors& t) {
+      Tensor copy = t["model.layers.1.mlp.experts.3.up_proj.weight"];
+      t[name] = std::move(copy);
+    };
+  };
+  EXPECT_EQ(load_spoiled("glm4_moe", add("model.layers.3.mlp.experts.3.up_proj.weight")), "loaded");
+  const std::string beyond = "model.layers.4.mlp.experts.3.up_proj.weight";
+  EXPECT_THAT(load_spoiled("glm4_moe", add(beyond)), HasSubstr(beyond));
+}
+
+TEST_F(LoadErrors, QuantizedEmbeddingsAreRefusedAsSuch) {
+  for (const char* suffix : {"scales", "codebook"}) {
+    const std::string name = std::string("model.embed_tokens.") + suffix;
+    const auto add = [&](Tensors& t) {
+      Tensor copy = t[kQuery];
+      t[name] = std::move(copy);
+    };
+    EXPECT_THAT(load_spoiled("qwen3_moe", add),
+                AllOf(HasSubstr(name), HasSubstr("quantized embeddings are not supported")));
+  }
+}
+
 TEST_F(LoadErrors, AShardCutShortIsRefusedWhereverItWasCut) {
   write("qwen3_moe", [](Tensors&) {});
   const std::string shard = directory_.file("model.safetensors");

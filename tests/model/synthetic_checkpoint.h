@@ -59,9 +59,8 @@ inline std::vector<TensorInfo> synthetic_tensors(const SyntheticShape& s) {
   return tensors;
 }
 
-// Weights are uniform with the usual 1/√inputs spread (norms near 1), from a counter and the seed.
-inline void write_synthetic_checkpoint(const std::filesystem::path& directory,
-                                       const SyntheticShape& s, uint64_t seed = 1) {
+inline void write_synthetic_config(const std::filesystem::path& directory,
+                                   const SyntheticShape& s) {
   std::filesystem::create_directories(directory);
   std::ofstream config(directory / "config.json");
   config << "{\"model_type\": \"qwen3_moe\", \"num_hidden_layers\": " << s.layers
@@ -74,6 +73,12 @@ inline void write_synthetic_checkpoint(const std::filesystem::path& directory,
          << ", \"num_experts_per_tok\": " << s.experts_per_token
          << ", \"moe_intermediate_size\": " << s.expert_intermediate
          << ", \"norm_topk_prob\": true, \"decoder_sparse_step\": 1, \"mlp_only_layers\": []}\n";
+}
+
+// Weights are uniform with the usual 1/√inputs spread (norms near 1), from a counter and the seed.
+inline void write_synthetic_checkpoint(const std::filesystem::path& directory,
+                                       const SyntheticShape& s, uint64_t seed = 1) {
+  write_synthetic_config(directory, s);
   const std::vector<TensorInfo> tensors = synthetic_tensors(s);
   SafetensorsWriter writer((directory / "model.safetensors").string(), tensors, {});
   uint64_t state = seed;

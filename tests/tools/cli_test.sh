@@ -141,6 +141,58 @@ files_written() {
   expect 1 'full' "${run[@]}" --prompt-ids 1 --print-ids --max-tokens 1 --stats-json /dev/full/x
 }
 
+first_line_is() {
+  [ "$(head -n 1 "$work/err")" = "$1" ] || fail "the first line is not '$1'"
+}
+
+# The demo model with a chat template, and with a tokenizer that begins texts with a token itself.
+chat_models() {
+  copy_model
+  local chat=(--model "$work/model" --cache-budget-gb 0.005 --threads 1 --temp 0 --max-tokens 12)
+  local begins='{"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<|endoftext|>",
+    "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}], "pair": [], "special_tokens":
+    {"<|endoftext|>": {"id": "<|endoftext|>", "ids": [0], "tokens": ["<|endoftext|>"]}}}'
+  rm "$work/model/tokenizer.json" "$work/model/tokenizer_config.json"
+  sed "s/\"post_processor\": null/\"post_processor\": ${begins//$'\n'/}/" \
+    "$model/tokenizer.json" > "$work/model/tokenizer.json"
+  echo '{"bos_token": {"content": "<|endoftext|>"}}' > "$work/model/tokenizer_config.json"
+  cat > "$work/model/chat_template.jinja" <<'END'
+{{ bos_token }}{% for m in messages %}{% if m.role == 'system' and terse %}
+{{ raise_exception('No system message, please.') }}{% endif %}
+{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}
+{{ '<|im_start|>assistant\n' + ('<think>' if enable_thinking else '') }}
+END
+  # Special tokens are tokens, and the text begins with one token, not two.
+  expect 0 '' "${chat[@]}" --prompt-ids 0,1 --stats-json "$work/stats.json"
+  grep -q 'chat template' "$work/err" && fail "a word of the template with --prompt-ids"
+  expect 0 '' "${chat[@]}" --prompt Hi --system Brief --stats-json "$work/stats.json"
+  first_line_is "chat template: applied, from $work/model/chat_template.jinja"
+  local text tokens
+  text=$(cat "$work/out")
+  tokens=$(grep '"prompt_tokens"' "$work/stats.json")
+  local rendered=$'<|im_start|>system\nBrief<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n'
+  rendered+=$'<|im_start|>assistant\n'
+  expect 0 '' "${chat[@]}" --no-chat-template --prompt "$rendered" --stats-json "$work/stats.json"
+  first_line_is 'chat template: not applied'
+  out_is "$text"
+  [ "$(grep '"prompt_tokens"' "$work/stats.json")" = "$tokens" ] || fail "not $tokens"
+  printf 'Hi' > "$work/prompt"
+  expect 0 '' "${chat[@]}" --prompt-file "$work/prompt" --system Brief
+  out_is "$text"
+
+  expect 0 '' "${chat[@]}" --prompt Hi --chat-template-kwargs '{"enable_thinking": true}' \
+    --stats-json "$work/stats.json"
+  expect_error 1 'refuses this input: No system message, please.; --no-chat-template' \
+    "${chat[@]}" --prompt Hi --system a --chat-template-kwargs '{"terse": 1}'
+  expect_error 2 'not valid JSON' "${chat[@]}" --prompt Hi --chat-template-kwargs '{'
+  expect_error 2 'expected a JSON object' "${chat[@]}" --prompt Hi --chat-template-kwargs '[1]'
+  expect_error 2 'for the chat template' "${chat[@]}" --prompt Hi --system a --no-chat-template
+  expect_error 2 'for the chat template' "${chat[@]}" --prompt-ids 1 --system a
+  echo '{{ ' > "$work/model/chat_template.jinja"
+  expect_error 1 'chat_template.jinja: line 1: .*--no-chat-template' "${chat[@]}" --prompt Hi
+  expect_error 1 'no chat template, which --system' "${run[@]}" --prompt Hi --system a
+}
+
 # A reader that leaves ends the program quietly; so does nothing else.
 closed_output() {
   local statuses
@@ -181,6 +233,7 @@ interrupted_by() {
 wrong_usage
 wrong_input
 ordinary_runs
+chat_models
 files_written
 closed_output
 interrupted_by INT

@@ -169,6 +169,28 @@ TEST(GenerateOptions, RefuseWhatDoesNotGoTogetherOrIsUnknown) {
   EXPECT_EQ(parse_generate_options({}).exit_status, kUsageExit);
 }
 
+TEST(GenerateOptions, SayWhatGoesToTheChatTemplate) {
+  EXPECT_TRUE(options({}).chat_template);
+  EXPECT_FALSE(options({}).system.has_value());
+  const GenerateOptions chat =
+      options({"--system", "", "--chat-template-kwargs", R"({"enable_thinking": false})"});
+  EXPECT_EQ(chat.system, "");
+  EXPECT_EQ(chat.template_variables, R"({"enable_thinking": false})");
+  EXPECT_FALSE(options({"--no-chat-template"}).chat_template);
+}
+
+TEST(GenerateOptions, RefuseChatOptionsThatNothingUses) {
+  EXPECT_EQ(parse({"--system", "a", "--no-chat-template"}).exit_status, kUsageExit);
+  EXPECT_EQ(parse({"--chat-template-kwargs", "{}", "--no-chat-template"}).exit_status, kUsageExit);
+  const std::vector<std::string> ids = {"--model", "D", "--prompt-ids", "1", "--system", "a"};
+  EXPECT_EQ(parse_generate_options(ids).exit_status, kUsageExit);
+  for (const char* wrong : {"{", "[]", "1", "{\"a\": }"}) {
+    const ParsedCommandLine parsed = parse({"--chat-template-kwargs", wrong});
+    EXPECT_EQ(parsed.exit_status, kUsageExit) << wrong;
+    EXPECT_THAT(parsed.text, HasSubstr("--chat-template-kwargs")) << wrong;
+  }
+}
+
 TEST(GenerateOptions, ExplainThemselves) {
   const ParsedCommandLine help = parse_generate_options({"--help"});
   EXPECT_FALSE(help.options.has_value());

@@ -1,0 +1,215 @@
+// TurboQuant matrices in tiles (kernels/tiles.h) times integer vectors over Integers: the 16 rows
+// of a tile side by side, one in each lane, as in lanes_integer.h, but with nothing to transpose.
+//
+// A vector of codes is decoded once for up to kCodeVectors vectors of inputs. What a group needs of
+// the inputs alone is computed once for all tiles (GroupInputs), in chunks of groups because it
+// lies on the stack; between chunks a row's total waits in y.
+#pragma once
+
+#include "kernels/lanes_integer.h"
+#include "kernels/lanes_matmul.h"
+#include "kernels/tiles.h"
+
+#if defined(__AVX512F__)
+#include "kernels/avx512_tiles.h"
+#elif defined(__AVX2__)
+#include "kernels/avx2_tiles.h"
+#endif
+
+namespace sluice::kernels {
+namespace {
+
+constexpr uint32_t kChunkGroups = 128;
+constexpr size_t kTileScaleBytes = 32;  // of one group: 16 F16
+// Ahead of every stream of codes: more than memory answers late, less than a small task's bytes.
+constexpr size_t kPrefetchBytes = 2048;
+
+// kVectors vectors from `vector` on, in a chunk of the groups.
+template <uint32_t kVectors>
+struct GroupInputs {
+  uint32_t first = 0;
+  uint32_t count = 0;
+  Inputs inputs[kVectors];  // at the chunk's first column
+  int32_t corrections[kChunkGroups][kVectors];
+  float scales[kChunkGroups][kVectors];  // codebook step * input scale
+
+  GroupInputs(const Matrix& w, const QuantizedVectors& x, uint32_t vector, uint32_t first_group)
+      : first(first_group) {
+    const uint32_t groups = w.cols / w.group;
+    count = groups - first < kChunkGroups ? groups - first : kChunkGroups;
+    const uint32_t offset = code_offset(*w.codebook);
+    for (uint32_t v = 0; v < kVectors; ++v) {
+      inputs[v] = inputs_of(x, vector + v, w.cols).from(ptrdiff_t{w.group} * first);
+      const size_t at = size_t{vector + v} * x.group_stride + first;
+      for (uint32_t g = 0; g < count; ++g) {
+        corrections[g][v] = code_correction(offset, x.sums[at + g]);
+        scales[g][v] = w.codebook->step * x.scales[at + g];
+      }
+    }
+  }
+};
+
+// Adds the products of vectors kIndex to 7 of a unit of kTiles tiles with kVectors inputs.
+template <typename C, uint32_t kTiles, uint32_t kVectors, uint32_t kIndex = 0>
+inline void add_unit(const C& codes, const typename C::Unit (&units)[kTiles],
+                     const Inputs (&inputs)[kVectors], DotProduct (&dots)[kTiles][kVectors]) {
+  Quad quads[kTiles];
+  for (uint32_t t = 0; t < kTiles; ++t) quads[t] = codes.template quad<kIndex>(units[t]);
+  for (uint32_t v = 0; v < kVectors; ++v) {
+    for (uint32_t t = 0; t < kTiles; ++t) {
+      add_products(dots[t][v], quads[t], inputs[v].from(4 * kIndex));
+    }
+  }
+  if constexpr (kIndex + 1 < 8) {
+    add_unit<C, kTiles, kVectors, kIndex + 1>(codes, units, inputs, dots);
+  }
+}
+
+// Where one tile's chunk lies, and where its results go: y of its first row and of the first of
+// the vectors, for `rows` rows.
+struct TilePlace {
+  const std::byte* codes;
+  const std::byte* scales;
+  float* y;
+  uint32_t rows;
+
+  Lanes get(size_t at) const { return rows == kLanes ? load(y + at) : load_first(y + at, rows); }
+  void put(size_t at, Lanes totals) const {
+    if (rows == kLanes) {
+      store(y + at, totals);
+    } else {
+      store_first(y + at, totals, rows);
+    }
+  }
+};
+
+template <typename C, uint32_t kTiles, uint32_t kVectors>
+inline void multiply_tiles(const C& codes, const GroupInputs<kVectors>& x, uint32_t units_per_group,
+                           const TilePlace (&tiles)[kTiles], size_t y_stride) {
+  Lanes totals[kTiles][kVectors];
+  const std::byte* at[kTiles];
+  for (uint32_t t = 0; t < kTiles; ++t) {
+    at[t] = tiles[t].codes;
+    for (uint32_t v = 0; v < kVectors; ++v) {
+      totals[t][v] = x.first == 0 ? splat(0) : tiles[t].get(v * y_stride);
+    }
+  }
+  Inputs inputs[kVectors];
+  for (uint32_t v = 0; v < kVectors; ++v) inputs[v] = x.inputs[v];
+  for (uint32_t g = 0; g < x.count; ++g) {
+    DotProduct dots[kTiles][kVectors];
+    for (uint32_t u = 0; u < units_per_group; ++u) {
+      typename C::Unit units[kTiles];
+      for (uint32_t t = 0; t < kTiles; ++t) {
+        for (size_t line = 0; line < C::kUnitBytes; line += 64) {
+          _mm_prefetch(at[t] + kPrefetchBytes + line, _MM_HINT_T0);
+        }
+        units[t] = C::Unit::load(at[t]);
+        at[t] += C::kUnitBytes;
+      }
+      add_unit<C, kTiles, kVectors>(codes, units, inputs, dots);
+      for (uint32_t v = 0; v < kVectors; ++v) inputs[v] = inputs[v].from(kUnitInputs);
+    }
+    for (uint32_t t = 0; t < kTiles; ++t) {
+      const Lanes weight_scale = widen_f16(load_halves(tiles[t].scales + g * kTileScaleBytes));
+      for (uint32_t v = 0; v < kVectors; ++v) {
+        const Lanes exact = to_floats(finish(dots[t][v], splat_integer(x.corrections[g][v])));
+        totals[t][v] = fma(exact, weight_scale * splat(x.scales[g][v]), totals[t][v]);
+      }
+    }
+  }
+  for (uint32_t t = 0; t < kTiles; ++t) {
+    for (uint32_t v = 0; v < kVectors; ++v) tiles[t].put(v * y_stride, totals[t][v]);
+  }
+}
+
+// The task's rows in all chunks, for kVectors vectors from `vector` on. Where several tiles share
+// their inputs, each is from another part of the rows, so that memory is read as that many long
+// streams.
+template <uint32_t kLength, uint32_t kVectors>
+inline void multiply_all_tiles(const Matrix& w, const MatmulTask& task, const QuantizedVectors& x,
+                               const TileCodes<kLength>& codes, uint32_t vector, float* y) {
+  using C = TileCodes<kLength>;
+  constexpr uint32_t kTiles = tiles_at_once(kVectors);
+  const size_t groups = w.cols / w.group;
+  const uint32_t units_per_group = w.group / kUnitInputs;
+  const uint32_t tiles = (task.row_end - task.row_begin + kLanes - 1) / kLanes;
+  const uint32_t part = tiles / kTiles;
+  for (uint32_t first = 0; first < groups; first += kChunkGroups) {
+    const GroupInputs<kVectors> chunk(w, x, vector, first);
+    const auto place = [&](uint32_t tile) -> TilePlace {
+      const uint32_t row = task.row_begin + tile * kLanes;
+      const size_t group = row / kLanes * groups + first;
+      return {.codes = w.data + group * units_per_group * C::kUnitBytes,
+              .scales = w.scales + group * kTileScaleBytes,
+              .y = y + size_t{vector} * task.y_stride + row,
+              .rows = task.row_end - row < kLanes ? task.row_end - row : kLanes};
+    };
+    for (uint32_t tile = 0; tile < part; ++tile) {
+      TilePlace several[kTiles];
+      for (uint32_t t = 0; t < kTiles; ++t) several[t] = place(t * part + tile);
+      multiply_tiles<C, kTiles, kVectors>(codes, chunk, units_per_group, several, task.y_stride);
+    }
+    for (uint32_t tile = part * kTiles; tile < tiles; ++tile) {
+      const TilePlace one[1] = {place(tile)};
+      multiply_tiles<C, 1, kVectors>(codes, chunk, units_per_group, one, task.y_stride);
+    }
+  }
+}
+
+// As many vectors at once as there are registers for, then half as many, and so on.
+template <uint32_t kLength, uint32_t kVectors>
+inline void multiply_tile_vectors(const Matrix& w, const MatmulTask& task,
+                                  const QuantizedVectors& x, const TileCodes<kLength>& codes,
+                                  uint32_t vector, float* y) {
+  for (; task.vectors - vector >= kVectors; vector += kVectors) {
+    multiply_all_tiles<kLength, kVectors>(w, task, x, codes, vector, y);
+  }
+  if constexpr (kVectors > 1) {
+    multiply_tile_vectors<kLength, kVectors / 2>(w, task, x, codes, vector, y);
+  }
+}
+
+template <uint32_t kLength>
+inline void matmul_integer_tiles_of(const Matrix& w, const MatmulTask& task,
+                                    const QuantizedVectors& x, float* y) {
+  // With more vectors than registers, few enough rows at a time to stay in the cache between.
+  constexpr uint32_t kBlockRowsOfMany = 64;
+  const TileCodes<kLength> codes(*w.codebook);
+  MatmulTask block = task;
+  while (block.row_begin < task.row_end) {
+    if (task.vectors > kCodeVectors && task.row_end - block.row_begin > kBlockRowsOfMany) {
+      block.row_end = block.row_begin + kBlockRowsOfMany;
+    } else {
+      block.row_end = task.row_end;
+    }
+    multiply_tile_vectors<kLength, kCodeVectors>(w, block, x, codes, 0, y);
+    block.row_begin = block.row_end;
+  }
+}
+
+inline void matmul_integer_tiles(const Matrix& w, const MatmulTask& task, const QuantizedVectors& x,
+                                 float* y) {
+  switch (w.codebook->length) {
+    case 4:
+      return matmul_integer_tiles_of<4>(w, task, x, y);
+    case 8:
+      return matmul_integer_tiles_of<8>(w, task, x, y);
+    case 16:
+      return matmul_integer_tiles_of<16>(w, task, x, y);
+    default:
+      return matmul_integer_tiles_of<256>(w, task, x, y);
+  }
+}
+
+inline void matmul_integer(const Matrix& w, const MatmulTask& task, const QuantizedVectors& x,
+                           float* y) {
+  if (w.layout == Layout::tiles) {
+    matmul_integer_tiles(w, task, x, y);
+  } else {
+    matmul_integer_rows(w, task, x, y);
+  }
+}
+
+}  // namespace
+}  // namespace sluice::kernels

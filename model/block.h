@@ -1,0 +1,16 @@
+// Block: what a layer adds to the residual stream; attention, an MLP, a mixture of experts.
+#pragma once
+
+#include "model/network.h"
+
+namespace sluice {
+
+class Block {
+ public:
+  virtual ~Block() = default;
+  // x, y [run.tokens, hidden], not the same array. May write any activation but hidden and x.
+  // Throws Error on a failed read of an expert.
+  virtual void forward(const float* x, Run& run, float* y) const = 0;
+};
+
+}  // namespace sluice

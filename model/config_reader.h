@@ -1,0 +1,46 @@
+// Readers of config.json's parts, from which each family picks what its models have
+// (model/families.h). Each throws Error naming the key, what was found and what was expected.
+//
+// Requires, of all: json is config.json's object (of nested ones, the text model's), and config
+// holds what parse_config() reads before it asks the family: layers, hidden, vocabulary,
+// max_positions. Threads: any.
+#pragma once
+
+#include "model/config.h"
+#include "model/json_object.h"
+
+namespace sluice {
+
+// A count that must exist, 1..most.
+uint32_t required_count(const JsonObject& json, const char* key, uint64_t most);
+// A count that may be absent, 1..most.
+uint32_t optional_count(const JsonObject& json, const char* key, uint64_t most, uint32_t absent);
+
+// heads, kv_heads, head_dim. Before read_rope().
+void read_heads(const JsonObject& json, ModelConfig& config);
+// theta, dimensions and scaling, by either generation of keys. What the family's models do where
+// the file is silent is in config.rope.theta and `partial`, the share of a head that turns.
+void read_rope(const JsonObject& json, ModelConfig& config, double partial = 1);
+// sliding_window of every layer, unless layer_types says of which.
+void read_window(const JsonObject& json, ModelConfig& config);
+// The same where use_sliding_window says whether, and max_window_layers from which layer on.
+void read_switched_window(const JsonObject& json, ModelConfig& config);
+
+// intermediate_size, where a layer is dense. After the experts.
+void read_dense_mlp(const JsonObject& json, ModelConfig& config);
+
+// The number of experts, experts_per_token and, by width_key, expert_intermediate; all layers
+// become MoE layers.
+void read_experts(const JsonObject& json, ModelConfig& config, const char* width_key);
+// Makes layers dense again: by decoder_sparse_step and mlp_only_layers, or by
+// first_k_dense_replace. Throws also where no layer is left.
+void read_sparse_steps(const JsonObject& json, ModelConfig& config);
+void read_first_dense(const JsonObject& json, ModelConfig& config);
+// norm_topk_prob.
+void read_normalize(const JsonObject& json, ModelConfig& config, bool absent);
+// n_group, topk_group and routed_scaling_factor. After read_experts().
+void read_router_groups(const JsonObject& json, ModelConfig& config);
+// n_shared_experts, each as wide as a routed one. After read_experts().
+void read_shared_experts(const JsonObject& json, ModelConfig& config);
+
+}  // namespace sluice

@@ -1,0 +1,41 @@
+#include "model/decoder.h"
+
+#include "model/rope.h"
+
+namespace sluice {
+
+namespace {
+
+void norm_tokens(const Run& run, const std::vector<float>& weight, float epsilon, const float* x,
+                 float* y) {
+  const auto n = static_cast<uint32_t>(weight.size());
+  run.compute.workers->run(run.tokens, [&](uint32_t t, uint32_t) {
+    run.compute.kernels->rms_norm(x + uint64_t{t} * n, weight.data(), n, epsilon,
+                                  y + uint64_t{t} * n);
+  });
+}
+
+}  // namespace
+
+bool Decoder::forward(std::span<const uint32_t> ids, Run& run) const {
+  Activations& a = *run.activations;
+  parts_.embeddings.look_up(ids, run, a.hidden);
+  prepare_rope(parts_.rope, run);
+  for (const std::vector<ResidualBlock>& layer : parts_.layers) {
+    if (run.should_stop != nullptr && *run.should_stop && (*run.should_stop)()) return false;
+    for (const ResidualBlock& residual : layer) {
+      norm_tokens(run, residual.norm, parts_.epsilon, a.hidden, a.normed);
+      residual.block->forward(a.normed, run, a.block);
+      run.compute.kernels->add(a.block, run.tokens * parts_.hidden, a.hidden);
+    }
+  }
+  norm_tokens(run, parts_.final_norm, parts_.epsilon, a.hidden, a.hidden);
+  return true;
+}
+
+void Decoder::logits(const float* hidden, uint32_t n, Run& run, float* logits) const {
+  const LinearCall call[] = {{&parts_.head, logits, parts_.head.rows()}};
+  apply_linears(run.compute, call, hidden, parts_.hidden, n, run.activations->inputs);
+}
+
+}  // namespace sluice

@@ -1,0 +1,101 @@
+#include "model/measure.h"
+
+#include <malloc.h>
+
+#include <algorithm>
+
+#include "io/error.h"
+#include "model/families.h"
+
+namespace sluice {
+
+namespace {
+
+constexpr uint64_t kDefaultContext = 4096;
+constexpr uint32_t kMostThreads = 1024;
+// The ring, allocator slack, and for each thread its stack and its arena: what the process grows by
+// beside what is counted (about 26 kB a thread, measured with 64 to 1024 of them).
+constexpr uint64_t kRuntimeBytes = 4 << 20;
+constexpr uint64_t kThreadBytes = 32 << 10;
+
+uint64_t choose_context(const ModelOptions& options, const ModelConfig& config) {
+  if (options.context == 0) return std::min(config.max_positions, kDefaultContext);
+  if (options.context > config.max_positions) {
+    throw Error("a context of ", options.context, " is more than the model's ",
+                config.max_positions, " positions (max_position_embeddings); lower --context");
+  }
+  return options.context;
+}
+
+// Every tensor of the checkpoint must be somebody's: one that nobody asked for would change the
+// result by being ignored.
+void check_all_tensors_used(const Checkpoint& checkpoint, const Trunk& trunk,
+                            const ModelConfig& config, std::span<const ExpertNames> experts) {
+  const auto starts_with = [](const std::string& name, const std::string& prefix) {
+    return name.compare(0, prefix.size() + 1, prefix + ".") == 0;
+  };
+  for (const TensorInfo& tensor : checkpoint.tensors()) {
+    if (tensor.size_bytes == 0 || trunk.uses(tensor.name)) continue;
+    if (may_ignore_tensor(config, tensor.name)) continue;
+    const bool of_experts =
+        std::any_of(experts.begin(), experts.end(), [&](const ExpertNames& names) {
+          return starts_with(tensor.name, names.per_expert_prefix) ||
+                 std::any_of(
+                     names.stacked_prefixes.begin(), names.stacked_prefixes.end(),
+                     [&](const std::string& prefix) { return starts_with(tensor.name, prefix); });
+        });
+    if (of_experts) continue;  // the expert source has checked those
+    throw Error(checkpoint.files()[tensor.file], ": tensor ", tensor.name, " ",
+                shape_text(tensor.shape), " is not part of a ", config.model_type,
+                " model as config.json describes it; running without it would give wrong output. "
+                "Check that the files and config.json belong together");
+  }
+}
+
+}  // namespace
+
+void declare_model(const ModelConfig& config, const Checkpoint& checkpoint,
+                   std::optional<ExpertSource>& experts, std::optional<Trunk>& trunk) {
+  const std::vector<ExpertNames> names = expert_names(config);
+  if (!names.empty()) experts.emplace(checkpoint, names);
+  trunk.emplace(checkpoint);
+  make_network(config, *trunk, experts ? &*experts : nullptr);  // declares the tensors
+  check_all_tensors_used(checkpoint, *trunk, config, names);
+  ::malloc_trim(0);  // what parsing took is given back before memory is measured
+}
+
+ModelMeasure measure_model(const ModelConfig& config, const ModelOptions& options,
+                           const Trunk& trunk, const std::optional<ExpertSource>& experts,
+                           const MemoryLimits& memory) {
+  ModelMeasure measure;
+  RunLimits& limits = measure.limits;
+  limits.context = choose_context(options, config);
+  limits.chunk = static_cast<uint32_t>(
+      std::clamp<uint64_t>(options.prefill_chunk, 1, std::max<uint64_t>(1, limits.context)));
+  limits.logits = std::clamp<uint32_t>(options.logits_batch, 1, limits.chunk);
+  limits.threads = options.threads == 0 ? available_threads() : options.threads;
+  if (limits.threads > kMostThreads) {
+    throw Error(limits.threads, " threads are more than the ", kMostThreads,
+                " that are supported; lower --threads");
+  }
+  measure.kv_shape = {
+      .layers = config.layers,
+      .kv_heads = config.kv_heads,
+      .head_dim = config.head_dim,
+      .context = limits.context,
+      .format = options.compute == Compute::f32 ? kernels::KvFormat::f32 : kernels::KvFormat::f16};
+  Arena activations;
+  Activations::layout(activations, config, limits);
+  measure.inputs = {
+      .process_bytes = resident_bytes() + kRuntimeBytes + limits.threads * kThreadBytes,
+      .trunk_bytes = trunk.bytes(),
+      .kv_bytes = KvCache::bytes(measure.kv_shape),
+      .scratch_bytes = activations.bytes(),
+      .experts = experts ? &*experts : nullptr,
+      .experts_per_token = config.experts_per_token,
+      .budget = options.budget,
+      .limits = memory};
+  return measure;
+}
+
+}  // namespace sluice

@@ -1,0 +1,128 @@
+#include "model/record_packer.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "io/check.h"
+#include "kernels/tiles.h"
+
+namespace sluice {
+namespace {
+
+kernels::TileShape tile_shape(const RecordProjection& projection) {
+  return {.rows = projection.rows,
+          .cols = projection.cols,
+          .group = projection.group,
+          .length = projection.codebook_length};
+}
+
+// Clears what says nothing in the U32 words of rows: the bits above a word's codes, and those
+// behind a row's last. Requires: not ternary.
+void clear_padding(const RecordProjection& projection, std::span<std::byte> words) {
+  const auto bits = static_cast<uint32_t>(std::bit_width(projection.codebook_length - 1));
+  const uint32_t per_word = 32 / bits;
+  const uint64_t row_words = words_per_row(projection.cols, projection.codebook_length);
+  const auto low_bits = [&](uint64_t codes) {
+    return static_cast<uint32_t>((uint64_t{1} << (bits * codes)) - 1);
+  };
+  const uint32_t whole = low_bits(per_word);
+  const uint32_t last = low_bits(projection.cols - (row_words - 1) * per_word);
+  for (uint64_t i = 0; i < words.size() / sizeof(uint32_t); ++i) {
+    uint32_t word = 0;
+    std::byte* place = words.data() + i * sizeof word;
+    std::memcpy(&word, place, sizeof word);
+    word &= (i + 1) % row_words == 0 ? last : whole;
+    std::memcpy(place, &word, sizeof word);
+  }
+}
+
+}  // namespace
+
+RecordPacker::RecordPacker(const ExpertLayout& source,
+                           std::span<const std::string> projection_names, MatrixLayout turboquant)
+    : source_(&source) {
+  SLUICE_CHECK(projection_names.size() == source.formats.size());
+  std::vector<RecordProjection> projections;
+  for (size_t p = 0; p < source.formats.size(); ++p) {
+    const ProjectionFormat& format = source.formats[p];
+    RecordProjection projection;
+    projection.name = projection_names[p];
+    projection.rows = format.rows;
+    projection.cols = format.cols;
+    projection.dtype = format.dtype;
+    if (format.dtype == DType::u32) {
+      projection.group = format.group;
+      projection.codebook_length = format.codebook_length;
+      const bool tiles = kernels::has_tiles(format.cols, format.group, format.codebook_length);
+      projection.layout = tiles ? turboquant : MatrixLayout::rows;
+    }
+    projections.push_back(std::move(projection));
+  }
+  table_ = lay_out_record(std::move(projections));
+}
+
+void RecordPacker::pack(const ExpertView& expert, std::span<std::byte> record) const {
+  SLUICE_CHECK(record.size() == table_.record_bytes);
+  uint64_t end = 0;
+  // The place of a part, what lies between it and the one before being cleared.
+  const auto part = [&](const RecordPart& place) {
+    std::fill(record.begin() + static_cast<std::ptrdiff_t>(end),
+              record.begin() + static_cast<std::ptrdiff_t>(place.offset), std::byte{0});
+    end = place.offset + place.size_bytes;
+    return record.data() + place.offset;
+  };
+  for (size_t p = 0; p < table_.projections.size(); ++p) {
+    const RecordProjection& to = table_.projections[p];
+    const MatrixLayout from = source_->formats[p].layout;
+    std::byte* data = part(to.data);
+    std::byte* scales = to.scales.size_bytes > 0 ? part(to.scales) : nullptr;
+    if (to.layout == from) {
+      std::memcpy(data, expert[p].data, to.data.size_bytes);
+      if (scales != nullptr) std::memcpy(scales, expert[p].scales, to.scales.size_bytes);
+    } else if (to.layout == MatrixLayout::tiles) {
+      kernels::pack_tiles(tile_shape(to), expert[p].data, expert[p].scales, data, scales);
+    } else {
+      kernels::unpack_tiles(tile_shape(to), expert[p].data, expert[p].scales, data, scales);
+    }
+  }
+  part({record.size(), 0});
+}
+
+std::optional<std::string> RecordPacker::difference(const ExpertView& expert,
+                                                    std::span<const std::byte> record,
+                                                    std::vector<std::byte>& scratch) const {
+  for (size_t p = 0; p < table_.projections.size(); ++p) {
+    const RecordProjection& to = table_.projections[p];
+    const std::byte* data = record.data() + to.data.offset;
+    const std::byte* scales = record.data() + to.scales.offset;
+    const std::byte* source_data = expert[p].data;
+    const std::byte* source_scales = expert[p].scales;
+    uint64_t data_bytes = to.data.size_bytes;
+    uint64_t scale_bytes = to.scales.size_bytes;
+    if (source_->formats[p].layout != to.layout) {
+      // Both in rows: whichever is in tiles is taken apart, and the words' padding says nothing.
+      data_bytes = uint64_t{to.rows} * words_per_row(to.cols, to.codebook_length) * 4;
+      scale_bytes = uint64_t{to.rows} * (to.cols / to.group) * 2;
+      scratch.resize(std::max<size_t>(scratch.size(), 2 * data_bytes + scale_bytes));
+      const std::span<std::byte> unpacked = std::span(scratch).first(data_bytes);
+      const std::span<std::byte> words = std::span(scratch).subspan(data_bytes, data_bytes);
+      std::byte* unpacked_scales = scratch.data() + 2 * data_bytes;
+      const bool packed = to.layout == MatrixLayout::tiles;
+      kernels::unpack_tiles(tile_shape(to), packed ? data : source_data,
+                            packed ? scales : source_scales, unpacked.data(), unpacked_scales);
+      std::memcpy(words.data(), packed ? source_data : data, data_bytes);
+      clear_padding(to, words);
+      (packed ? data : source_data) = unpacked.data();
+      (packed ? source_data : data) = words.data();
+      (packed ? scales : source_scales) = unpacked_scales;
+    }
+    if (std::memcmp(data, source_data, data_bytes) != 0) return to.name + ": the weights";
+    if (scale_bytes > 0 && std::memcmp(scales, source_scales, scale_bytes) != 0) {
+      return to.name + ": the scales";
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace sluice

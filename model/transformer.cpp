@@ -1,0 +1,102 @@
+#include "model/transformer.h"
+
+#include <optional>
+#include <utility>
+
+#include "model/decoder.h"
+#include "model/mlp.h"
+#include "model/moe.h"
+
+namespace sluice {
+
+namespace {
+
+std::string layer_prefix(uint32_t layer) { return "model.layers." + std::to_string(layer); }
+
+std::vector<ExpertNames> transformer_experts(const ModelConfig& config,
+                                             const TransformerVariant& variant) {
+  std::vector<ExpertNames> names;
+  const RouterVariant& router = variant.router;
+  const uint32_t width = config.expert_intermediate;
+  for (uint32_t layer = 0; layer < config.layers; ++layer) {
+    if (!config.moe_layer[layer]) continue;
+    const std::string block = layer_prefix(layer) + "." + variant.feed_forward;
+    names.push_back(
+        {.layer = layer,
+         .experts = config.experts,
+         .per_expert_prefix = block + ".experts",
+         .stacked_prefixes = {block + ".switch_mlp", block + ".experts"},
+         .router = block + "." + router.weight,
+         .router_correction = router.correction.empty() ? "" : block + "." + router.correction,
+         .projections = {{"gate_proj", width, config.hidden, variant.expert.gate},
+                         {"up_proj", width, config.hidden, variant.expert.up},
+                         {"down_proj", config.hidden, width, variant.expert.down}}});
+  }
+  return names;
+}
+
+std::unique_ptr<const Block> moe_block(const std::string& prefix, const TransformerVariant& variant,
+                                       const ModelConfig& config, Trunk& trunk,
+                                       const ExpertSource& experts, uint32_t source_layer) {
+  Router router(trunk, prefix, variant.router, config);
+  std::optional<SharedExpert> shared;
+  if (config.shared_intermediate > 0) {
+    shared.emplace(trunk, prefix, variant.shared_expert, config);
+  }
+  return std::make_unique<Moe>(trunk, std::move(router), std::move(shared), config, experts,
+                               source_layer);
+}
+
+std::unique_ptr<const Network> make_transformer(const ModelConfig& config,
+                                                const TransformerVariant& variant, Trunk& trunk,
+                                                const ExpertSource* experts) {
+  const uint32_t hidden = config.hidden;
+  DecoderParts parts;
+  parts.hidden = hidden;
+  parts.epsilon = config.rms_epsilon;
+  parts.rope = config.rope;
+  parts.embeddings = Embeddings(trunk, "model.embed_tokens", config);
+  uint32_t source_layer = 0;
+  for (uint32_t i = 0; i < config.layers; ++i) {
+    const std::string prefix = layer_prefix(i);
+    std::vector<ResidualBlock>& layer = parts.layers.emplace_back();
+    layer.push_back({read_vector(trunk, prefix + ".input_layernorm.weight", hidden),
+                     std::make_unique<Attention>(trunk, prefix + ".self_attn", variant.attention, i,
+                                                 config.layer_window[i], config)});
+    std::vector<float> norm =
+        read_vector(trunk, prefix + ".post_attention_layernorm.weight", hidden);
+    const std::string feed_forward = prefix + "." + variant.feed_forward;
+    std::unique_ptr<const Block> block;
+    if (config.moe_layer[i]) {
+      block = moe_block(feed_forward, variant, config, trunk, *experts, source_layer++);
+    } else {
+      block = std::make_unique<Mlp>(trunk, feed_forward, config.intermediate, config);
+    }
+    layer.push_back({std::move(norm), std::move(block)});
+  }
+  parts.final_norm = read_vector(trunk, "model.norm.weight", hidden);
+  parts.head = config.tied_embeddings
+                   ? parts.embeddings.as_head()
+                   : Linear(trunk, "lm_head", {.rows = config.vocabulary, .cols = hidden}, false,
+                            config.turboquant.rotated);
+  return std::make_unique<Decoder>(std::move(parts));
+}
+
+}  // namespace
+
+Family transformer_family(const TransformerFamily& family) {
+  const auto variant = family.variant;
+  return {.model_type = family.model_type,
+          .models = family.models,
+          .read_config = family.read_config,
+          .expert_names =
+              [variant](const ModelConfig& config) {
+                return transformer_experts(config, variant(config));
+              },
+          .make_network =
+              [variant](const ModelConfig& config, Trunk& trunk, const ExpertSource* experts) {
+                return make_transformer(config, variant(config), trunk, experts);
+              }};
+}
+
+}  // namespace sluice

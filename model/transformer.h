@@ -1,0 +1,44 @@
+// The transformer of the Llama lineage: layers of attention and a feed-forward block (an MLP, or a
+// mixture of experts), each behind an RMS norm. A family of it states its variant, and this names
+// the tensors, which all of them share:
+//
+//   model.embed_tokens.weight
+//   model.layers.<L>.input_layernorm.weight
+//   model.layers.<L>.self_attn.{q,k,v,o}_proj, .{q,k}_norm            model/attention.h
+//   model.layers.<L>.post_attention_layernorm.weight
+//   model.layers.<L>.<feed_forward>.{gate,up,down}_proj               a dense layer's
+//   model.layers.<L>.<feed_forward>.experts.<E>.{<gate>,<up>,<down>}  a MoE layer's, or stacked
+//   model.layers.<L>.<feed_forward>.switch_mlp.{gate,up,down}_proj
+//   model.norm.weight, lm_head.weight
+#pragma once
+
+#include <string_view>
+
+#include "model/attention.h"
+#include "model/families.h"
+#include "model/router.h"
+#include "model/shared_expert.h"
+
+namespace sluice {
+
+struct TransformerVariant {
+  AttentionVariant attention;
+  std::string feed_forward = "mlp";
+  // The rest: of MoE layers.
+  RouterVariant router;
+  SharedExpertVariant shared_expert;
+  struct {
+    std::string gate = "gate_proj", up = "up_proj", down = "down_proj";
+  } expert;  // with one tensor per expert
+};
+
+// A family of it. variant: how a model of the family with this config differs from the plain one.
+struct TransformerFamily {
+  std::string_view model_type;
+  std::string_view models;
+  void (*read_config)(const JsonObject& json, ModelConfig& config) = nullptr;
+  TransformerVariant (*variant)(const ModelConfig& config) = nullptr;
+};
+Family transformer_family(const TransformerFamily& family);
+
+}  // namespace sluice

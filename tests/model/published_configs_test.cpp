@@ -1,0 +1,188 @@
+// Published models by the figures of their config.json (tests/data/configs): they parse, their
+// tensors are found under the names and shapes of the published files, and their memory is planned
+// without overflow. The checkpoints are headers with nothing behind them: sparse files.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "model/families.h"
+#include "model/plan.h"
+#include "model/trunk.h"
+#include "tests/io/temporary_directory.h"
+
+namespace sluice {
+namespace {
+
+struct Published {
+  std::string name;
+  double parameters = 0;  // as published, of all tensors but those for drafting
+  uint64_t context = 0;   // max_position_embeddings
+};
+
+// Writes one BF16 shard that has these tensors in its header, and a hole for their data.
+class SparseShard {
+ public:
+  void add(const std::string& name, std::vector<uint64_t> shape, const char* dtype = "BF16") {
+    uint64_t bytes = dtype == std::string("F32") ? 4 : 2;
+    for (const uint64_t n : shape) bytes *= n;
+    header_[name] = {{"dtype", dtype}, {"shape", shape}, {"data_offsets", {end_, end_ + bytes}}};
+    end_ += bytes;
+  }
+
+  void write(const std::string& path) const {
+    const std::string text = header_.dump();
+    const uint64_t length = text.size();
+    std::ofstream file(path, std::ios::binary);
+    file.write(reinterpret_cast<const char*>(&length), sizeof length);
+    file << text;
+    file.close();
+    std::filesystem::resize_file(path, sizeof length + length + end_);
+  }
+
+ private:
+  nlohmann::json header_ = nlohmann::json::object();
+  uint64_t end_ = 0;
+};
+
+void add_mlp(SparseShard& shard, const std::string& prefix, uint64_t hidden, uint64_t width,
+             const std::array<const char*, 3>& names) {
+  shard.add(prefix + names[0] + ".weight", {width, hidden});
+  shard.add(prefix + names[1] + ".weight", {width, hidden});
+  shard.add(prefix + names[2] + ".weight", {hidden, width});
+}
+
+constexpr std::array kProjections = {"gate_proj", "up_proj", "down_proj"};
+constexpr std::array kNumbered = {"w1", "w3", "w2"};
+
+void add_attention(SparseShard& shard, const std::string& p, const ModelConfig& c) {
+  const uint64_t q = uint64_t{c.heads} * c.head_dim, kv = uint64_t{c.kv_heads} * c.head_dim;
+  shard.add(p + "q_proj.weight", {q, c.hidden});
+  shard.add(p + "k_proj.weight", {kv, c.hidden});
+  shard.add(p + "v_proj.weight", {kv, c.hidden});
+  shard.add(p + "o_proj.weight", {c.hidden, q});
+  if (c.model_type == "glm4_moe") {
+    shard.add(p + "q_proj.bias", {q});
+    shard.add(p + "k_proj.bias", {kv});
+    shard.add(p + "v_proj.bias", {kv});
+  }
+  if (c.model_type == "qwen3_moe") {
+    shard.add(p + "q_norm.weight", {c.head_dim});
+    shard.add(p + "k_norm.weight", {c.head_dim});
+  }
+  if (c.model_type == "minimax_m2") {
+    shard.add(p + "q_norm.weight", {q});
+    shard.add(p + "k_norm.weight", {kv});
+  }
+}
+
+void add_feed_forward(SparseShard& shard, const std::string& layer, bool dense,
+                      const ModelConfig& c) {
+  const bool numbered = c.model_type == "mixtral" || c.model_type == "minimax_m2";
+  const std::string p = layer + (numbered ? "block_sparse_moe." : "mlp.");
+  if (dense) return add_mlp(shard, p, c.hidden, c.intermediate, kProjections);
+  shard.add(p + "gate.weight", {c.experts, c.hidden});
+  for (uint32_t e = 0; e < c.experts; ++e) {
+    add_mlp(shard, p + "experts." + std::to_string(e) + ".", c.hidden, c.expert_intermediate,
+            numbered ? kNumbered : kProjections);
+  }
+  if (c.model_type == "minimax_m2") shard.add(p + "e_score_correction_bias", {c.experts}, "F32");
+  if (c.model_type == "glm4_moe") {
+    shard.add(p + "gate.e_score_correction_bias", {c.experts}, "F32");
+    add_mlp(shard, p + "shared_experts.", c.hidden, c.expert_intermediate, kProjections);
+  }
+}
+
+void write_checkpoint(const std::string& directory, const ModelConfig& c) {
+  SparseShard shard;
+  shard.add("model.embed_tokens.weight", {c.vocabulary, c.hidden});
+  shard.add("lm_head.weight", {c.vocabulary, c.hidden});
+  shard.add("model.norm.weight", {c.hidden});
+  for (uint32_t layer = 0; layer < c.layers; ++layer) {
+    const std::string p = "model.layers." + std::to_string(layer) + ".";
+    shard.add(p + "input_layernorm.weight", {c.hidden});
+    shard.add(p + "post_attention_layernorm.weight", {c.hidden});
+    add_attention(shard, p + "self_attn.", c);
+    const bool dense = c.experts == 0 || (c.model_type == "glm4_moe" && layer == 0);
+    add_feed_forward(shard, p, dense, c);
+  }
+  shard.write(directory + "/model.safetensors");
+}
+
+class PublishedConfigs : public testing::TestWithParam<Published> {};
+
+TEST_P(PublishedConfigs, ParseFindTheirTensorsAndPlan) {
+  const Published& published = GetParam();
+  const TemporaryDirectory directory;
+  std::filesystem::copy_file(SLUICE_TEST_DATA "/configs/" + published.name + ".json",
+                             directory.file("config.json"));
+  const ModelConfig config = read_config(directory.path());
+  EXPECT_EQ(config.max_positions, published.context);
+  write_checkpoint(directory.path().string(), config);
+
+  const Checkpoint checkpoint = Checkpoint::open(directory.path().string());
+  const std::vector<ExpertNames> names = expert_names(config);
+  std::optional<ExpertSource> experts;
+  if (!names.empty()) experts.emplace(checkpoint, names);
+  Trunk trunk(checkpoint);
+  make_network(config, trunk, experts ? &*experts : nullptr);
+
+  // Every tensor is somebody's, and together they are the model as published.
+  uint64_t parameters = 0;
+  uint64_t expert_bytes = 0;
+  for (const TensorInfo& tensor : checkpoint.tensors()) {
+    parameters += tensor.size_bytes / (tensor.dtype == DType::f32 ? 4 : 2);
+    if (!trunk.uses(tensor.name)) {
+      EXPECT_THAT(tensor.name, testing::HasSubstr(".experts."));
+      expert_bytes += tensor.size_bytes;
+    }
+  }
+  EXPECT_NEAR(static_cast<double>(parameters), published.parameters, published.parameters * 0.005);
+
+  const RunLimits limits = {.chunk = 512, .context = config.max_positions, .threads = 16};
+  Arena scratch;
+  Activations::layout(scratch, config, limits);
+  const KvShape kv = {.layers = config.layers,
+                      .kv_heads = config.kv_heads,
+                      .head_dim = config.head_dim,
+                      .context = limits.context};
+  const uint64_t kv_values = limits.context * config.layers * config.kv_heads * config.head_dim * 2;
+  EXPECT_GE(KvCache::bytes(kv), 2 * kv_values);
+  EXPECT_LE(KvCache::bytes(kv), 2 * kv_values + 8192);
+  const MemoryPlan plan = plan_memory({.process_bytes = 0,
+                                       .trunk_bytes = trunk.bytes(),
+                                       .kv_bytes = KvCache::bytes(kv),
+                                       .scratch_bytes = scratch.bytes(),
+                                       .experts = experts ? &*experts : nullptr,
+                                       .experts_per_token = config.experts_per_token,
+                                       .budget = {.kind = BudgetRequest::Kind::all},
+                                       .limits = {.total_bytes = uint64_t{1} << 40,
+                                                  .available_bytes = uint64_t{1} << 40,
+                                                  .cgroup_limit_bytes = {}}});
+  EXPECT_EQ(plan.expert_total_bytes, expert_bytes);
+  EXPECT_GE(plan.cache_bytes, expert_bytes);
+  EXPECT_GE(plan.total_bytes(), 2 * parameters + KvCache::bytes(kv));
+  EXPECT_LE(plan.total_bytes(), 2.1 * static_cast<double>(parameters) +
+                                    static_cast<double>(KvCache::bytes(kv) + scratch.bytes()));
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, PublishedConfigs,
+                         testing::Values(Published{"Llama-3.1-8B", 8.03e9, 131072},
+                                         Published{"Mixtral-8x7B", 46.7e9, 32768},
+                                         Published{"Qwen3-30B-A3B", 30.5e9, 40960},
+                                         Published{"Qwen3-235B-A22B", 235.1e9, 40960},
+                                         Published{"GLM-4.5-Air", 106.85e9, 131072},
+                                         Published{"MiniMax-M2", 228.7e9, 196608}),
+                         [](const auto& test) {
+                           std::string name = test.param.name;
+                           for (char& c : name) c = c == '-' || c == '.' ? '_' : c;
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace sluice
