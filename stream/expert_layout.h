@@ -36,8 +36,8 @@ struct ExpertNames {
   std::vector<std::string> stacked_prefixes;  // "model.layers.3.mlp.switch_mlp", ...
   // "model.layers.3.mlp.gate": what lies under it has a row per expert, and moves with them; so
   // does the router's correction, by its whole name, where there is one.
-  std::string router;
-  std::string router_correction;
+  std::string router = {};
+  std::string router_correction = {};
   struct Projection {
     std::string name;  // "gate_proj"
     uint32_t rows = 0;
