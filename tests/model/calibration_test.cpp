@@ -41,16 +41,14 @@ struct Outcome {
   PinReport pins;
 };
 
-// Decodes greedily from the first token on.
+// Decodes tokens that have nothing to do with one another, so that their experts are many.
 Outcome decode(const ModelOptions& options, const std::string& directory = kModel) {
   Model model = Model::load(directory, options);
   Session session(model);
   Outcome outcome{.logits = {}, .stream = {}, .pins = model.pins()};
-  uint32_t id = 50;
   for (uint32_t i = 0; i < kTokens; ++i) {
-    const std::span<const float> logits = session.decode(id);
+    const std::span<const float> logits = session.decode(50 + 701 * i);
     outcome.logits.insert(outcome.logits.end(), logits.begin(), logits.end());
-    id = argmax(logits);
   }
   outcome.stream = model.stream_statistics();
   return outcome;

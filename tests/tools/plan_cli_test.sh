@@ -12,7 +12,7 @@ generate=$4
 verdicts() {
   expect 0 '^verdict: +runs$' --model "$model" --memory-gb 8
   expect 0 '^verdict: +runs$' --model "$dense" --memory-gb 8
-  expect 1 '^verdict: +runs badly: .*working set of 2.88 MB.*--cache-budget-gb 0.0058' \
+  expect 1 '^verdict: +runs badly: .*working set of 2.62 MB.*--cache-budget-gb 0.0053' \
     --model "$model" --memory-gb 8 --cache-budget-gb 0.002
   expect 1 'margin' --model "$model" --memory-gb 0.06
   expect 2 '^verdict: +does not fit: .*below the floor of' \
@@ -27,9 +27,9 @@ verdicts() {
 }
 
 figures() {
-  expect 0 '8 layers of 64, 8 per token; 2.75 MB a layer, 43.0 kB each' --model "$model" \
+  expect 0 '8 layers of 64, 8 per token; 2.56 MB a layer, 39.9 kB each' --model "$model" \
     --memory-gb 8
-  expect 0 'reads: +2.49 MB a token at a hit rate of 50.0 % .given.: the disk allows 40 tok/s' \
+  expect 0 'reads: +1.31 MB a token at a hit rate of 50.0 % .given.: the disk allows 76 tok/s' \
     --model "$model" --memory-gb 8 --hit-rate 0.5 --disk-mb-s 100
   # Twice the context is twice the keys and values; float32 ones are twice as large.
   expect 0 'KV cache: +4.20 MB for a context of 1024' --model "$model" --memory-gb 8 --context 1024
