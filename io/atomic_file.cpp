@@ -120,16 +120,19 @@ void AtomicFile::write_at(std::span<const std::byte> bytes, uint64_t offset) {
 }
 
 void AtomicFile::flush() noexcept {
-  // Nothing here is needed for durability, which is commit()'s; so failures are left to it.
-  (void)::sync_file_range(
+  // The kernel reports a failed write once, here or to fsync; commit() tells it.
+  const int synced = ::sync_file_range(
       fd_.get(), 0, 0,
       SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+  const bool failed = synced != 0 && errno != ENOSYS && errno != EINVAL && errno != ESPIPE;
+  if (failed && flush_error_ == 0) flush_error_ = errno;
   (void)::posix_fadvise(fd_.get(), 0, 0, POSIX_FADV_DONTNEED);
 }
 
 void AtomicFile::commit() {
   SLUICE_CHECK(!partial_path_.empty());
-  if (const int error = fsync_fully(fd_.get()); error != 0) {
+  const int synced = fsync_fully(fd_.get());
+  if (const int error = flush_error_ != 0 ? flush_error_ : synced; error != 0) {
     throw Error(path_, ": cannot make its bytes durable (fsync): ", errno_text(error),
                 write_remedy(error));
   }

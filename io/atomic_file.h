@@ -32,7 +32,8 @@ class AtomicFile {
   // way is as long as the furthest byte, and what nobody wrote is zero. Throws Error likewise.
   void write_at(std::span<const std::byte> bytes, uint64_t offset);
   // Waits until what was written is on its way out of memory and drops it from the page cache, so
-  // that a large file neither fills memory nor makes commit() wait long. Best effort.
+  // that a large file neither fills memory nor makes commit() wait long. A failure is commit()'s to
+  // tell.
   void flush() noexcept;
   // Requires: not committed yet. Throws Error; the path then still holds what it held.
   void commit();
@@ -42,6 +43,7 @@ class AtomicFile {
   std::string partial_path_;  // empty once committed
   FileDescriptor fd_;
   uint64_t written_bytes_ = 0;
+  int flush_error_ = 0;  // the first errno of flush()
 };
 
 // Writes a whole file of text in this way. Throws Error.

@@ -127,7 +127,8 @@ void read_rope(const JsonObject& json, ModelConfig& config, double partial) {
       json.count("original_max_position_embeddings", positions).value_or(config.max_positions);
   rope.dimensions = read_dimensions(json, config.head_dim, partial);
   rope.theta = json.real("rope_theta", kThetas).value_or(rope.theta);
-  for (const char* key : {"rope_scaling", "rope_parameters"}) {
+  // The older key is what people add to a file by hand: it wins.
+  for (const char* key : {"rope_parameters", "rope_scaling"}) {
     if (const auto object = json.object(key)) read_generation(*object, rope);
   }
   // Some name the length that was trained on, and stretch it when asked to.

@@ -1,5 +1,7 @@
 // verify_records of model/converter.h: every record read back from the device and its checksum
 // compared.
+#include <unistd.h>
+
 #include <algorithm>
 #include <memory>
 #include <vector>
@@ -77,10 +79,12 @@ uint64_t verify_records(const std::filesystem::path& directory,
         const std::span<const std::byte> record(slab.data() + i * records.record_bytes,
                                                 records.record_bytes);
         if (checksum(record) == records.checksums[first + i]) continue;
+        // So that the next run makes it anew instead of taking it for finished.
+        ::unlink(file.path().c_str());
         throw Error(file.path(), ": the record of expert ", first + i, " of ", records.tensor->name,
                     " (offset ", request.offset + i * records.record_bytes,
-                    ") is not what was written; check the device (dmesg, smartctl) and convert "
-                    "again");
+                    ") is not what was written; the file is removed: check the device (dmesg, "
+                    "smartctl) and run the same command again");
       }
       count += here;
       done += bytes;

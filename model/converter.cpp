@@ -16,8 +16,8 @@
 #include "model/convert_journal.h"
 #include "model/convert_pipeline.h"
 #include "model/json_object.h"
+#include "model/measure.h"
 #include "model/model_directory_writer.h"
-#include "model/network.h"
 #include "model/workers.h"
 #include "stream/expert_source.h"
 
@@ -48,7 +48,7 @@ constexpr uint64_t kOverheadShare = 200;
 constexpr uint64_t kOverheadBytes = 1 << 20;
 
 // Methods that the converter decodes while reading, so that the config's mention of them goes.
-bool is_decoded(const std::string& method) { return method == "fp8" || method == "mxfp4"; }
+bool is_decoded(const std::string& method) { return method == "fp8"; }
 
 Json parse_source_config(const std::string& text, const std::string& path) {
   parse_json(text, path);  // depth, and a message with the place
@@ -74,6 +74,13 @@ std::string config_text_of(const fs::path& model) {
   return std::move(*text);
 }
 
+// Anything but a text is as good as absent, as parse_config() has it.
+std::string rotation_of(const Json& quantization) {
+  const auto found = quantization.find("rotation");
+  if (found == quantization.end() || !found->is_string()) return "hadamard";
+  return found->get<std::string>();
+}
+
 Json optional_bits(const std::optional<uint32_t>& bits) {
   return bits ? Json(*bits) : Json(nullptr);
 }
@@ -81,11 +88,9 @@ Json optional_bits(const std::optional<uint32_t>& bits) {
 // The headers alone, as the loader reads them: every tensor where it is looked for.
 void check_loadable(const fs::path& directory, const ModelConfig& config) {
   const Checkpoint checkpoint = Checkpoint::open(directory);
-  const std::vector<ExpertNames> names = expert_names(config);
   std::optional<ExpertSource> source;
-  if (!names.empty()) source.emplace(checkpoint, names);
-  Trunk trunk(checkpoint);
-  make_network(config, trunk, source ? &*source : nullptr);
+  std::optional<Trunk> trunk;
+  declare_model(config, checkpoint, source, trunk);
 }
 
 // Files of a killed run of another kind would end up in the index.
@@ -252,7 +257,7 @@ std::string converted_config(const std::string& config_text, const std::string& 
                        {"use_qjl", false},
                        // Matrices that were moved keep what the source said of them; a single −1
                        // among the signs says "rotated" of any other.
-                       {"rotation", before.value("rotation", "hadamard")},
+                       {"rotation", rotation_of(before)},
                        {"fuse_rotations", false},
                        {"attn_bits", optional_bits(settings.attn_bits)},
                        {"mlp_bits", optional_bits(settings.expert_bits)},

@@ -26,7 +26,10 @@ bool Decoder::forward(std::span<const uint32_t> ids, Run& run) const {
     for (const ResidualBlock& residual : layer) {
       norm_tokens(run, residual.norm, parts_.epsilon, a.hidden, a.normed);
       residual.block->forward(a.normed, run, a.block);
-      run.compute.kernels->add(a.block, run.tokens * parts_.hidden, a.hidden);
+      for (uint32_t t = 0; t < run.tokens; ++t) {
+        const uint64_t at = uint64_t{t} * parts_.hidden;
+        run.compute.kernels->add(a.block + at, parts_.hidden, a.hidden + at);
+      }
     }
   }
   norm_tokens(run, parts_.final_norm, parts_.epsilon, a.hidden, a.hidden);

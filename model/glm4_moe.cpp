@@ -7,6 +7,7 @@ namespace sluice {
 namespace {
 
 void read(const JsonObject& json, ModelConfig& config) {
+  if (!json.has("rms_norm_eps")) config.rms_epsilon = 1e-5f;  // this family's default
   read_heads(json, config);
   config.attention_bias = json.boolean("attention_bias").value_or(false);
   config.qk_norm = json.boolean("use_qk_norm").value_or(false);

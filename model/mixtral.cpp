@@ -7,6 +7,7 @@ namespace sluice {
 namespace {
 
 void read(const JsonObject& json, ModelConfig& config) {
+  if (!json.has("rms_norm_eps")) config.rms_epsilon = 1e-5f;  // this family's default
   config.rope.theta = 1e6;
   read_heads(json, config);
   read_rope(json, config);

@@ -72,11 +72,11 @@ Model Model::load(const std::string& directory, const ModelOptions& options,
   Model model(std::move(impl));
   if (progress.planned) progress.planned(model);
   Impl& loaded = *model.impl_;
-  load_tensors(loaded, pins, progress);
-  loaded.network = make_network(loaded.config, trunk, source);
   if (source != nullptr && RoutingRecorder::wanted(options)) {
     loaded.recorder.emplace(options, trace_facts(loaded.config, *source));
   }
+  load_tensors(loaded, pins, progress);
+  loaded.network = make_network(loaded.config, trunk, source);
   model.reset_stream_statistics();  // the trunk and the pins came through the same queue
   return model;
 }

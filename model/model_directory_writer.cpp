@@ -16,6 +16,7 @@
 #include "io/check.h"
 #include "io/checkpoint.h"
 #include "io/error.h"
+#include "model/convert_journal.h"
 #include "model/plan.h"
 
 namespace sluice {
@@ -131,6 +132,10 @@ ModelDirectoryWriter::ModelDirectoryWriter(const fs::path& out, Unfinished unfin
   marker_ = lock_marker(directory_, ours || fs::is_empty(directory_, error) ? O_CREAT : 0);
   if (ours) return;
   resumed_ = unfinished == Unfinished::resume;
+  if (!resumed_ && fs::exists(directory_ / kConvertJournal, error)) {
+    throw Error(directory_.string(), ": holds a conversion that stream-convert can go on with; ",
+                "finish or remove it, or choose another --out");
+  }
   for (const fs::directory_entry& entry : fs::directory_iterator(directory_)) {
     if (entry.path().filename() == kMarker) continue;
     if (resumed_ && entry.path().extension() != ".partial") continue;

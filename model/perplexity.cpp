@@ -107,7 +107,10 @@ uint64_t run_windows(Session& session, const EvaluationText& text, const Windows
 
 double negative_log_likelihood(std::span<const float> logits, uint32_t id) {
   SLUICE_CHECK(id < logits.size());
-  return log_sum_exp(logits) - static_cast<double>(logits[id]);
+  const double result = log_sum_exp(logits) - static_cast<double>(logits[id]);
+  if (!std::isfinite(result))
+    throw Error("the model gives a token of the text a logit of ", logits[id]);
+  return result;
 }
 
 Comparison compare_logits(std::span<const float> reference, std::span<const float> logits) {
@@ -119,6 +122,9 @@ Comparison compare_logits(std::span<const float> reference, std::span<const floa
     const double expected = static_cast<double>(reference[i]) - reference_norm;
     const double got = static_cast<double>(logits[i]) - norm;
     divergence += std::exp(expected) * (expected - got);
+  }
+  if (!std::isfinite(divergence)) {
+    throw Error("the divergence of two models is not finite: one of them has infinite logits");
   }
   // Rounding can leave it a hair below zero.
   return {.divergence = std::max(0.0, divergence), .same_top = top_of(reference) == top_of(logits)};

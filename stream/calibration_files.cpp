@@ -23,7 +23,10 @@ class Limits {
 
   bool operator()(int depth, json::parse_event_t event, const json& parsed) {
     if (depth > kMaxDepth) throw Error(path_, ": nested deeper than ", kMaxDepth, " levels");
-    if (event == json::parse_event_t::object_start) seen_.resize(static_cast<size_t>(depth) + 1);
+    if (event == json::parse_event_t::object_start) {
+      seen_.resize(static_cast<size_t>(depth));  // a neighbour at this depth had keys of its own
+      seen_.emplace_back();
+    }
     if (event == json::parse_event_t::key) {
       std::set<std::string>& keys = seen_.at(static_cast<size_t>(depth) - 1);
       const auto& key = parsed.get_ref<const std::string&>();

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "io/error.h"
+
 namespace sluice {
 namespace {
 
@@ -32,7 +34,11 @@ std::vector<ExpertKey> hottest_experts(const DemandSequence& sequence, uint64_t 
 }
 
 std::vector<uint32_t> co_activation_order(const DemandSequence& sequence, uint32_t layer) {
+  constexpr uint32_t kMostExperts = 8192;  // 512 MB of counts
   const uint32_t experts = sequence.experts;
+  if (experts > kMostExperts) {
+    throw Error("a layer of ", experts, " experts is too large to order; at most ", kMostExperts);
+  }
   std::vector<uint64_t> uses(experts);
   std::vector<uint64_t> together(uint64_t{experts} * experts);
   for (size_t i = 0; i < sequence.records(); ++i) {

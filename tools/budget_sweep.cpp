@@ -37,8 +37,7 @@ std::vector<uint32_t> slots_to_try(const TraceSet& traces, const std::vector<uin
     slots.push_back(static_cast<uint32_t>(n));
   }
   std::ranges::sort(slots);
-  const auto repeated = std::ranges::unique(slots);
-  slots.erase(repeated.begin(), repeated.end());
+  slots.erase(std::unique(slots.begin(), slots.end()), slots.end());
   return slots;
 }
 

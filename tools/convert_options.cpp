@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "tools/program.h"
+
 namespace sluice {
 
 namespace {
@@ -80,6 +82,11 @@ ParsedConvert parse_convert_options(std::vector<std::string> arguments) {
   app.add_flag("--verify", options.verify, "Read every record back and check its checksum");
   add_text(app, "--report", command.report, "FILE", "Write the errors of all matrices as JSON");
   if (const auto end = parse_command_line(app, std::move(arguments))) return {{}, *end};
+  if (options.verify && options.settings.layout == ConvertLayout::mlx) {
+    return {{},
+            {.text = "stream-convert: --verify checks records, and --layout mlx has none\n",
+             .exit_status = kUsageExit}};
+  }
   options.model = model;
   options.out = out;
   options.memory_bytes = static_cast<uint64_t>(memory_gigabytes * kGigabyte);

@@ -154,6 +154,8 @@ ParsedEvaluateOptions parse_evaluate_options(std::vector<std::string> arguments)
   EngineOptions engine;
   add_engine_options(app, engine, "512");
   app.remove_option(app.get_option("--compute"));  // here a list
+  // Several runs would write over one another, and none of them decodes.
+  for (const char* name : {"--trace", "--trace-prefill"}) app.remove_option(app.get_option(name));
   add_what_to_measure(app, options);
   add_windows(app, options);
   add_output(app, options);

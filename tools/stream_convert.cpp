@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <memory>
 #include <new>
 #include <nlohmann/json.hpp>
@@ -40,7 +41,12 @@ int convert(const ConvertCommand& command) {
   const ConvertOptions& options = command.options;
   const auto start = Clock::now();
   // Hours later would be too late to find out that it cannot be written.
-  if (command.report) AtomicFile probe(*command.report);
+  if (command.report) {
+    if (std::filesystem::is_directory(*command.report)) {
+      throw Error(*command.report, ": is a directory; --report names a file");
+    }
+    AtomicFile probe(*command.report);
+  }
   uint64_t read_bytes = 0;
   ConvertResult result;
   {
@@ -62,7 +68,10 @@ int convert(const ConvertCommand& command) {
       read_bytes = done;
       show("converting", done, total);
     };
-    events.verifying = [&](uint64_t done, uint64_t total) { show("verifying", done, total); };
+    events.verifying = [&](uint64_t done, uint64_t total) {
+      if (interrupted()) throw ConvertStopped{};
+      show("verifying", done, total);
+    };
     events.should_stop = [] { return interrupted(); };
     result = convert_model(options, events);
   }

@@ -50,7 +50,10 @@ class Value {
   static Value real(double value) { return Value(value); }
   // text: valid UTF-8. safe: as the filter of that name marks it; added to such a string, others
   // are escaped for HTML.
-  static Value string(std::string_view text, bool safe = false) { return Value(Text{text, safe}); }
+  static Value string(std::string_view text, bool safe = false) {
+    // Never a null pointer: the C library's functions on memory do not take one, even for 0 bytes.
+    return Value(Text{text.data() == nullptr ? std::string_view("") : text, safe});
+  }
   static Value list(List* list) { return Value(list); }
   static Value dict(Dict* dict) { return Value(dict); }
   static Value name_space(Namespace* value) { return Value(value); }

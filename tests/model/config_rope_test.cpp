@@ -15,6 +15,18 @@ using testing::Each;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
+TEST(ConfigOfPositions, TheKeyThatIsAddedByHandWins) {
+  const json saved =
+      with(dense_config(), "rope_parameters", {{"rope_type", "default"}, {"rope_theta", 5e5}});
+  const json stretched =
+      with(saved, "rope_scaling",
+           {{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 64}});
+  const RopeConfig rope = parse(stretched).rope;
+  EXPECT_EQ(rope.scaling, RopeScaling::yarn);
+  EXPECT_EQ(rope.factor, 4);
+  EXPECT_EQ(rope.theta, 5e5);
+}
+
 TEST(ConfigOfPositions, ReadsBothGenerationsOfRopeKeys) {
   const json bare = without(without(dense_config(), "rope_theta"), "rope_scaling");
   const json newer = with(bare, "rope_parameters", {{"rope_type", "default"}, {"rope_theta", 5e5}});

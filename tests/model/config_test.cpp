@@ -67,6 +67,13 @@ TEST(Config, FillsInWhatIsAbsentOrNull) {
     text.erase(key);
     const ModelConfig absent = parse(text);
     EXPECT_EQ(null.head_dim, absent.head_dim) << key;
+    EXPECT_EQ(null.kv_heads, absent.kv_heads) << key;
+    EXPECT_EQ(null.rms_epsilon, absent.rms_epsilon) << key;
+    EXPECT_EQ(null.tied_embeddings, absent.tied_embeddings) << key;
+    EXPECT_EQ(null.attention_bias, absent.attention_bias) << key;
+    EXPECT_EQ(null.rope.theta, absent.rope.theta) << key;
+    EXPECT_EQ(null.eos_ids, absent.eos_ids) << key;
+    EXPECT_EQ(null.layer_window, absent.layer_window) << key;
   }
   const ModelConfig config = parse(text);
   EXPECT_EQ(config.kv_heads, 4u);

@@ -123,6 +123,9 @@ TEST_P(PublishedConfigs, ParseFindTheirTensorsAndPlan) {
                              directory.file("config.json"));
   const ModelConfig config = read_config(directory.path());
   EXPECT_EQ(config.max_positions, published.context);
+  if (config.model_type == "minimax_m2" || config.model_type == "glm4_moe") {
+    EXPECT_EQ(config.rope.dimensions, 64u);  // of 128
+  }
   write_checkpoint(directory.path().string(), config);
 
   const Checkpoint checkpoint = Checkpoint::open(directory.path().string());

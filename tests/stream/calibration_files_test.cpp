@@ -42,6 +42,12 @@ TEST(Pins, AreReadInTheirOrderAndWrittenBack) {
   EXPECT_TRUE(parse_pins(pins_text({}), kGrid, "x").empty());
 }
 
+TEST(Pins, MayHaveNeighboursWithTheSameKeys) {
+  const std::string text = R"({"a": {"x": 1}, "b": [{"x": 2}, {"x": 3}], "pin": [[5, 3]]})";
+  EXPECT_EQ(parse_pins(text, kGrid, "pin.json"), (std::vector<LayerExpert>{{5, 3}}));
+  EXPECT_THAT(pin_error(R"({"b": {"x": 1, "x": 2}, "pin": []})"), HasSubstr("\"x\" twice"));
+}
+
 TEST(Pins, OfAnotherModelSayWhatThisOneHas) {
   EXPECT_THAT(pin_error(R"({"pin": [[1, 0], [3, 0]]})"),
               testing::AllOf(HasSubstr("pin.json: \"pin\"[1]: layer 3"),

@@ -51,7 +51,6 @@ TEST(ConvertOptionsTest, EveryOptionReachesItsSetting) {
                                       "3",
                                       "--memory-gb",
                                       "1.5",
-                                      "--verify",
                                       "--report",
                                       "r.json"});
   ASSERT_TRUE(parsed.command) << parsed.end.text;
@@ -61,8 +60,17 @@ TEST(ConvertOptionsTest, EveryOptionReachesItsSetting) {
             "keep-head, shards of 500000000 bytes");
   EXPECT_EQ(options.threads, 3u);
   EXPECT_EQ(options.memory_bytes, 1'500'000'000u);
-  EXPECT_TRUE(options.verify);
   EXPECT_EQ(parsed.command->report, "r.json");
+}
+
+TEST(ConvertOptionsTest, VerifiesRecordsAndRefusesToVerifyWhereThereAreNone) {
+  const ParsedConvert records = parse({"--verify"});
+  ASSERT_TRUE(records.command);
+  EXPECT_TRUE(records.command->options.verify);
+  const ParsedConvert stacked = parse({"--verify", "--layout", "mlx"});
+  EXPECT_FALSE(stacked.command);
+  EXPECT_NE(stacked.end.text.find("has none"), std::string::npos) << stacked.end.text;
+  EXPECT_EQ(stacked.end.exit_status, 2);
 }
 
 TEST(ConvertOptionsTest, WrongValuesSayWhatWasExpected) {
