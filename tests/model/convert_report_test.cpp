@@ -34,7 +34,7 @@ TEST(ConvertReportTest, NamesWhatMissesTheory) {
   EXPECT_FALSE(misses_theory(good));
   EXPECT_TRUE(misses_theory(bad));
   const std::vector<MatrixReport> both = {good, bad};
-  EXPECT_EQ(report_json(both).at("missed"), nlohmann::json::array({"bad"}));
+  EXPECT_EQ(report_json(both).at("missed").dump(), R"(["bad"])");
   EXPECT_THAT(report_lines(both).back(), testing::HasSubstr("misses theory: bad"));
 }
 

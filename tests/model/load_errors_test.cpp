@@ -153,8 +153,9 @@ TEST_F(LoadErrors, WhatAFamilyAddsIsNamedWhenItIsMissing) {
       {"qwen2_moe", "model.layers.1.mlp.shared_expert_gate.weight"},
       {"qwen2_moe", "model.layers.1.mlp.shared_expert.gate_proj.weight"},
       {"llama", "model.layers.2.mlp.up_proj.weight"}};
-  for (const auto& [family, name] : parts) {
-    EXPECT_THAT(load_spoiled(family, [&](Tensors& t) { ASSERT_EQ(t.erase(name), 1u) << name; }),
+  for (const auto& part : parts) {
+    const std::string name = part.second;
+    EXPECT_THAT(load_spoiled(part.first, [&](Tensors& t) { ASSERT_EQ(t.erase(name), 1u) << name; }),
                 HasSubstr(name))
         << family;
   }

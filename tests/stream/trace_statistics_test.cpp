@@ -51,7 +51,7 @@ TEST(TraceStatistics, MeasureTheOverlapOfTokens) {
 TEST(TraceStatistics, FindTokensAndTheirWorkingSets) {
   EXPECT_THAT(token_starts(three_tokens()), ElementsAre(0, 2, 4, 6));
   Trace trace;
-  for (int i = 0; i < 8; ++i) trace.add(0, std::vector<uint32_t>{0u, 1u + i % 2});
+  for (uint32_t i = 0; i < 8; ++i) trace.add(0, std::vector<uint32_t>{0u, 1u + i % 2});
   const auto sets = working_sets(demand_sequence(trace, {.layers = {0}, .experts = 4}));
   ASSERT_EQ(sets.size(), 2u);
   EXPECT_EQ(sets[0].tokens, 1u);
