@@ -101,7 +101,7 @@ TEST_F(Convert, WritesTheSameBytesForAnyThreadsMemoryAndInstructionSet) {
       options.out = out("again" + std::to_string(number++));
       options.threads = threads;
       options.kernels = &kernels::table(isa);
-      options.memory_bytes = threads == 1 ? 80'000'000 : 2'000'000'000;
+      options.memory_bytes = threads == 1 ? resident_bytes() + 30'000'000 : 2'000'000'000;
       const ConvertResult again = convert_model(options, {});
       EXPECT_EQ(read_directory(options.out), expected) << threads << " threads";
       EXPECT_EQ(report_json(again.matrices), report_json(first.matrices));
