@@ -13,7 +13,7 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 2) return 0;
-  const uint64_t record_bytes = uint64_t{64} * (data[0] | data[1] << 8);
+  const uint64_t record_bytes = uint64_t{64} * static_cast<uint64_t>(data[0] | data[1] << 8);
   const std::string_view text(reinterpret_cast<const char*>(data) + 2, size - 2);
   try {
     const sluice::RecordTable table = sluice::parse_record_table(text, record_bytes, "fuzz");

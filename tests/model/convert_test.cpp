@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "model/machine.h"
 #include "tests/model/convert_fixture.h"
 #include "tests/reference/reference.h"
 

@@ -16,7 +16,7 @@ expect() {
   shift 2
   "$program" "$@" > "$work/out" 2> "$work/err" < /dev/null || got=$?
   [ "$got" -eq "$status" ] || fail "status $got, expected $status: $*"
-  cat "$work/out" "$work/err" | grep -qE -- "$pattern" || fail "no '$pattern': $*"
+  grep -qE -- "$pattern" "$work/out" "$work/err" || fail "no '$pattern': $*"
 }
 
 out_has() {

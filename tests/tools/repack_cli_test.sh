@@ -35,7 +35,7 @@ wrong_usage() {
   expect 1 'config.json' --model "$work/nowhere" --out "$work/x"
   expect 1 'perm.json' --model "$model" --out "$work/x" --perm "$work/perm.json"
   expect 1 'exists already' --model "$model" --out "$work"
-  "$repack" --help | grep -q -- '--verify' || fail "--help says nothing of --verify"
+  "$repack" --help | grep -- '--verify' > /dev/null || fail "--help says nothing of --verify"
 }
 
 text_of() {
