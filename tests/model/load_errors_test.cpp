@@ -157,7 +157,7 @@ TEST_F(LoadErrors, WhatAFamilyAddsIsNamedWhenItIsMissing) {
     const std::string name = part.second;
     EXPECT_THAT(load_spoiled(part.first, [&](Tensors& t) { ASSERT_EQ(t.erase(name), 1u) << name; }),
                 HasSubstr(name))
-        << family;
+        << part.first;
   }
 }
 
