@@ -148,18 +148,22 @@ struct EncodingError {
 
 enum class KvFormat : uint8_t { f32, f16 };
 
-// Attention of one token for one key/value head and the query heads that share it.
+// Attention of one token for one key/value head and the query heads that share it. Values may be as
+// wide as keys, or narrower and lie in rows of another length: those of latent attention are the
+// first part of the keys themselves.
 struct AttentionTask {
   const float* q = nullptr;      // [heads, head_dim], already normed and rotated
   const std::byte* k = nullptr;  // [positions, head_dim] of format
-  const std::byte* v = nullptr;  // [positions, head_dim]
+  const std::byte* v = nullptr;  // [positions, value_dim], rows value_stride values apart
   KvFormat format = KvFormat::f16;
   uint32_t head_dim = 0;
+  uint32_t value_dim = 0;     // 0: head_dim
+  uint32_t value_stride = 0;  // ≥ value_dim; 0: value_dim
   uint32_t heads = 0;
   uint32_t positions = 0;   // ≥ 1
   float scale = 1;          // scores are scale * (q·k), the scale applied after the dot
   float* scores = nullptr;  // scratch [heads, positions]
-  float* out = nullptr;     // [heads, head_dim]: Σ_t p_t v_t, t ascending, by fma
+  float* out = nullptr;     // [heads, value_dim]: Σ_t p_t v_t, t ascending, by fma
 };
 
 struct Table {

@@ -385,18 +385,20 @@ void add_scaled(float factor, const float* x, uint32_t n, float* y) {
 
 void attention(const AttentionTask& task) {
   const Format format = task.format == KvFormat::f16 ? Format::f16 : Format::f32;
+  const uint32_t width = task.value_dim > 0 ? task.value_dim : task.head_dim;
+  const uint32_t stride = task.value_stride > 0 ? task.value_stride : width;
   for (uint32_t head = 0; head < task.heads; ++head) {
     const float* q = task.q + size_t{head} * task.head_dim;
     float* scores = task.scores + size_t{head} * task.positions;
-    float* out = task.out + size_t{head} * task.head_dim;
+    float* out = task.out + size_t{head} * width;
     for (uint32_t t = 0; t < task.positions; ++t) {
       scores[t] = dot(format, task.k, size_t{t} * task.head_dim, q, task.head_dim) * task.scale;
     }
     softmax(scores, task.positions);
-    for (uint32_t i = 0; i < task.head_dim; ++i) out[i] = 0;
+    for (uint32_t i = 0; i < width; ++i) out[i] = 0;
     for (uint32_t t = 0; t < task.positions; ++t) {
-      for (uint32_t i = 0; i < task.head_dim; ++i) {
-        const float v = element(format, task.v, size_t{t} * task.head_dim + i);
+      for (uint32_t i = 0; i < width; ++i) {
+        const float v = element(format, task.v, size_t{t} * stride + i);
         out[i] = std::fma(scores[t], v, out[i]);
       }
     }

@@ -16,6 +16,7 @@
 #include "model/config.h"
 #include "model/kv_cache.h"
 #include "model/linear.h"
+#include "model/mla_activations.h"
 #include "model/routing_observer.h"
 #include "stream/expert_stream.h"
 
@@ -39,6 +40,9 @@ struct Activations {
   float* v = nullptr;         // [chunk, kv_heads * head_dim]
   float* attended = nullptr;  // [chunk, heads * head_dim]
   float* scores = nullptr;    // [threads, heads / kv_heads, context]
+  MlaActivations mla;         // of latent attention, which has (model/mla.h) k [chunk,
+                              // latent_width], no v, attended [chunk, heads * value_dim], and
+                              // scores [threads, MlaActivations::kHeads, context]
   float* rope_cos = nullptr;  // [chunk, rope.dimensions / 2]
   float* rope_sin = nullptr;
   float* gate = nullptr;             // [mlp_vectors, mlp_width]

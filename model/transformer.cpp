@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "model/decoder.h"
+#include "model/mla.h"
 #include "model/mlp.h"
 #include "model/moe.h"
 
@@ -47,6 +48,14 @@ std::unique_ptr<const Block> moe_block(const std::string& prefix, const Transfor
                                source_layer);
 }
 
+std::unique_ptr<const Block> attention_block(const std::string& prefix, uint32_t layer,
+                                             const TransformerVariant& variant,
+                                             const ModelConfig& config, Trunk& trunk) {
+  if (config.mla.kv_rank > 0) return std::make_unique<Mla>(trunk, prefix, layer, config);
+  return std::make_unique<Attention>(trunk, prefix, variant.attention, layer,
+                                     config.layer_window[layer], config);
+}
+
 std::unique_ptr<const Network> make_transformer(const ModelConfig& config,
                                                 const TransformerVariant& variant, Trunk& trunk,
                                                 const ExpertSource* experts) {
@@ -61,8 +70,7 @@ std::unique_ptr<const Network> make_transformer(const ModelConfig& config,
     const std::string prefix = layer_prefix(i);
     std::vector<ResidualBlock>& layer = parts.layers.emplace_back();
     layer.push_back({read_vector(trunk, prefix + ".input_layernorm.weight", hidden),
-                     std::make_unique<Attention>(trunk, prefix + ".self_attn", variant.attention, i,
-                                                 config.layer_window[i], config)});
+                     attention_block(prefix + ".self_attn", i, variant, config, trunk)});
     std::vector<float> norm =
         read_vector(trunk, prefix + ".post_attention_layernorm.weight", hidden);
     const std::string feed_forward = prefix + "." + variant.feed_forward;

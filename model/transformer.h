@@ -22,7 +22,7 @@
 namespace sluice {
 
 struct TransformerVariant {
-  AttentionVariant attention;
+  AttentionVariant attention;  // where config.mla has none: model/mla.h names the tensors of that
   std::string feed_forward = "mlp";
   // The rest: of MoE layers.
   RouterVariant router;
