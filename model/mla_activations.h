@@ -18,10 +18,9 @@ struct MlaActivations {
   // tokens, every position's latent once for all heads. Neither shows in a result.
   static constexpr uint32_t kTokens = 8;
   static constexpr uint32_t kHeads = 4;
-  static constexpr uint32_t kIndexPositions = 512;  // that one task scores
+  static constexpr uint32_t kIndexPositions = 32;  // that one task scores
 
   float* q_low = nullptr;     // [chunk, q_rank]
-  float* key_row = nullptr;   // [threads, kv_rank]
   float* absorbed = nullptr;  // [threads, kTokens, kHeads, latent_width]: queries of latents
   float* summed = nullptr;    // [threads, kTokens, kHeads, kv_rank]: latents, by attention
   // The indexer's.

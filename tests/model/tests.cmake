@@ -11,6 +11,8 @@ endforeach()
 
 sluice_test(model golden sluice::model sluice_reference)
 set_property(TEST model.golden APPEND PROPERTY LABELS golden)
+sluice_test(model sparse_attention sluice::model sluice_reference)
+set_property(TEST model.sparse_attention APPEND PROPERTY LABELS golden)
 sluice_test(model determinism sluice::model sluice_reference)
 target_compile_definitions(model_determinism_test PRIVATE
   SLUICE_DEMO_MODEL="${PROJECT_SOURCE_DIR}/tools/demo/sluice-demo-tq3")
