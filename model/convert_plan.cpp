@@ -254,6 +254,7 @@ class Planner {
   bool is_quantizable(std::string_view path, const TensorInfo& tensor) const {
     if (tensor.shape.size() != 2 || tensor.size_bytes == 0) return false;
     if (path == "lm_head") return !config_.tied_embeddings;
+    if (has_part(path, "indexer")) return false;  // small, and a choice hangs on it
     return last_part(path).ends_with("_proj");
   }
 

@@ -185,31 +185,31 @@ void Mla::attend_part(Run& run, const Part& part, const SeenLatents* seen, uint3
   }
 }
 
-// Queries of latents: W_ukᵀ q_n, row after row of W_uk, then q_r.
+// Queries of latents: W_ukᵀ q_n, then q_r. The rows of W_uk are the columns of W_ukᵀ.
 void Mla::absorb(Run& run, const Part& part, uint32_t worker) const {
   constexpr uint64_t kVectors = MlaActivations::kTokens * MlaActivations::kHeads;
-  const kernels::Table& kernels = *run.compute.kernels;
   const Activations& a = *run.activations;
   const uint32_t latent_width = mla_.latent_width();
-  float* row = a.mla.key_row + uint64_t{worker} * mla_.kv_rank;
+  const uint32_t q_width = heads_ * head_dim_;
+  const uint32_t absorbed_stride = part.heads * latent_width;
   for (uint32_t h = 0; h < part.heads; ++h) {
     const uint32_t head = part.head + h;
-    const auto query = [&](uint32_t t) {
-      return a.q + (uint64_t{part.first + t} * heads_ + head) * head_dim_;
-    };
-    const auto absorbed = [&](uint32_t t) {
-      return a.mla.absorbed + (worker * kVectors + uint64_t{t} * part.heads + h) * latent_width;
-    };
+    const float* q = a.q + uint64_t{part.first} * q_width + head * head_dim_;
+    float* absorbed = a.mla.absorbed + (worker * kVectors + h) * latent_width;
+    kernels::Matrix w = up_rows(head * (mla_.nope_dim + mla_.value_dim), mla_.nope_dim);
+    w.layout = kernels::Layout::columns;
+    w.rows = mla_.kv_rank;
+    w.cols = mla_.nope_dim;
+    run.compute.kernels->matmul(w,
+                                {.row_begin = 0,
+                                 .row_end = mla_.kv_rank,
+                                 .vectors = part.tokens,
+                                 .x_stride = q_width,
+                                 .y_stride = absorbed_stride},
+                                q, absorbed);
     for (uint32_t t = 0; t < part.tokens; ++t) {
-      std::fill_n(absorbed(t), mla_.kv_rank, 0.0f);
-      std::copy_n(query(t) + mla_.nope_dim, mla_.rope_dim, absorbed(t) + mla_.kv_rank);
-    }
-    const uint32_t first_row = head * (mla_.nope_dim + mla_.value_dim);
-    for (uint32_t i = 0; i < mla_.nope_dim; ++i) {
-      kernels.to_f32(up_.format, up_rows(first_row + i, 1).data, mla_.kv_rank, row);
-      for (uint32_t t = 0; t < part.tokens; ++t) {
-        kernels.add_scaled(query(t)[i], row, mla_.kv_rank, absorbed(t));
-      }
+      std::copy_n(q + uint64_t{t} * q_width + mla_.nope_dim, mla_.rope_dim,
+                  absorbed + uint64_t{t} * absorbed_stride + mla_.kv_rank);
     }
   }
 }

@@ -13,7 +13,6 @@ MlaActivations MlaActivations::layout(Arena& arena, const ModelConfig& config,
   const uint64_t task_vectors = uint64_t{limits.threads} * kTokens * kHeads;
   MlaActivations a;
   a.q_low = arena.take<float>(chunk * mla.q_rank);
-  a.key_row = arena.take<float>(uint64_t{limits.threads} * mla.kv_rank);
   a.absorbed = arena.take<float>(task_vectors * mla.latent_width());
   a.summed = arena.take<float>(task_vectors * mla.kv_rank);
   if (mla.index_heads == 0) return a;
