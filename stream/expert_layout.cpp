@@ -254,7 +254,8 @@ class LayerReader {
 
   [[noreturn]] void fail_unsupported(std::string_view name, std::string_view format) const {
     fail("tensor ", name, ": this expert format (", format,
-         ") is not supported; supported are F32, F16, BF16, F8_E4M3 with scales for blocks, MXFP4, "
+         ") is not supported yet; supported are F32, F16, BF16, F8_E4M3 with scales for blocks, "
+         "MXFP4, "
          "MLX affine quantization, and stacked TurboQuant");
   }
 
