@@ -12,7 +12,7 @@ std::span<const Family> families() {
   static const std::array kFamilies = {
       llama_family(),    mistral_family(),    qwen2_family(),     qwen3_family(),
       mixtral_family(),  olmoe_family(),      qwen2_moe_family(), qwen3_moe_family(),
-      glm4_moe_family(), minimax_m2_family(),
+      glm4_moe_family(), minimax_m2_family(), gpt_oss_family(),
   };
   return kFamilies;
 }

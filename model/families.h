@@ -54,5 +54,6 @@ Family qwen2_moe_family();
 Family qwen3_moe_family();
 Family glm4_moe_family();
 Family minimax_m2_family();
+Family gpt_oss_family();
 
 }  // namespace sluice

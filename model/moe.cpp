@@ -17,8 +17,7 @@ constexpr uint32_t kSweepBatch = 2;
 // them as a decode step's working set.
 constexpr uint32_t kSweepTokens = 9;
 
-// Of gpt_oss, in whose files they are not written.
-constexpr float kSwigluLimit = 7.0f;
+// Of gpt_oss, in whose files it is not written.
 constexpr float kSwigluAlpha = 1.702f;
 
 }  // namespace

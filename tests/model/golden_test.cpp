@@ -131,6 +131,7 @@ std::vector<std::string> moe_cases() {
           "qwen3_moe",
           "glm4_moe",
           "minimax_m2",
+          "gpt_oss",
           "tq3_qwen3_moe",
           "tq4_qwen3_moe",
           "tq3a_tq2e_qwen3_moe",
