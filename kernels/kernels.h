@@ -31,7 +31,7 @@ enum class Format : uint8_t {
   bf16,
   turboquant,  // codebook indices + F16 scales, see Matrix
   mxfp4,       // E2M1 indices of mxfp4_codebook() + E8M0 scales
-  f8_e4m3,     // bytes + an F32 scale for each block of rows and columns
+  f8_e4m3,     // bytes + a scale for each block of rows and columns
   affine,      // unsigned integers of 2 to 8 bits + a scale and a bias for each group of inputs
 };
 
@@ -62,9 +62,8 @@ struct alignas(64) Codebook {
 // turboquant   indices                                        F16 [rows, cols / group]
 // mxfp4        indices of 4 bits (a published block of 16     E8M0 [rows, cols / 32], a byte s:
 //              bytes is 4 words)                              2^(s - 127), and NaN for 255
-// f8_e4m3      bytes [rows, cols]                             F32 [rows / block_rows, cols /
-// group],
-//                                                             both rounded up
+// f8_e4m3      bytes [rows, cols]                             scale_format [rows / block_rows,
+//                                                             cols / group], both rounded up
 // affine       integers                                       scale_format [rows, cols / group]
 //
 // indices, in rows: U32 [rows, row_words]: floor(32/bits) of them per word (ternary: 20 base-3
@@ -87,7 +86,7 @@ struct Matrix {
   uint32_t group = 0;
   uint32_t block_rows = 0;             // f8_e4m3: rows that share a scale
   uint32_t bits = 0;                   // affine: 2, 3, 4, 5, 6 or 8
-  Format scale_format = Format::f16;   // affine: f32, f16 or bf16, of scales and biases
+  Format scale_format = Format::f16;   // f8_e4m3, affine: f32, f16 or bf16, of scales and biases
   const Codebook* codebook = nullptr;  // turboquant, and mxfp4: mxfp4_codebook()
 };
 

@@ -21,16 +21,6 @@
 namespace sluice::kernels {
 namespace {
 
-inline size_t float_bytes(Format format) { return format == Format::f32 ? 4 : 2; }
-
-inline float load_float(Format format, const std::byte* from) {
-  if (format == Format::f16) return F16Scales::one(from);
-  uint32_t bits = 0;
-  __builtin_memcpy(&bits, from, float_bytes(format));
-  if (format == Format::bf16) bits <<= 16;
-  return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(static_cast<int32_t>(bits))));
-}
-
 // One row times kVectors vectors.
 template <uint32_t kBits, uint32_t kVectors>
 inline void affine_row(const Matrix& w, uint32_t row, const float* x, size_t x_stride, float* y,

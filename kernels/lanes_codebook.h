@@ -44,6 +44,17 @@ struct E8m0Scales {
   }
 };
 
+// One number of a plain format.
+inline size_t float_bytes(Format format) { return format == Format::f32 ? 4 : 2; }
+
+inline float load_float(Format format, const std::byte* from) {
+  if (format == Format::f16) return F16Scales::one(from);
+  uint32_t bits = 0;
+  __builtin_memcpy(&bits, from, float_bytes(format));
+  if (format == Format::bf16) bits <<= 16;
+  return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(static_cast<int32_t>(bits))));
+}
+
 // Where 16 codes lie in the words from the first code's on. 16 codes may begin at several places of
 // a word (3 bits: 0, 6, 2, 8, 4 of 10 codes): the phases.
 template <uint32_t kBits>

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "kernels/lanes.h"
+#include "kernels/lanes_codebook.h"
 #include "kernels/lanes_elementwise.h"
 #include "kernels/lanes_matmul.h"
 
@@ -84,9 +85,10 @@ inline void f8_tile(const Matrix& w, uint32_t row, const float* x, size_t x_stri
                     size_t y_stride) {
   const size_t blocks = (size_t{w.cols} + w.group - 1) / w.group;
   const std::byte* codes = w.data + size_t{row} * w.cols;
+  const size_t scale_bytes = float_bytes(w.scale_format);
   const std::byte* scales[kRows];
   for (uint32_t r = 0; r < kRows; ++r) {
-    scales[r] = w.scales + (row + r) / w.block_rows * blocks * sizeof(float);
+    scales[r] = w.scales + (row + r) / w.block_rows * blocks * scale_bytes;
   }
   LargestCodes largest[kRows];
   Lanes totals[kRows][kVectors];
@@ -99,8 +101,7 @@ inline void f8_tile(const Matrix& w, uint32_t row, const float* x, size_t x_stri
         w.cols - begin < w.group ? static_cast<uint32_t>(w.cols - begin) : w.group;
     const F8Block<kRows, kVectors> part(codes + begin, w.cols, count, x + begin, x_stride, largest);
     for (uint32_t r = 0; r < kRows; ++r) {
-      float scale;
-      __builtin_memcpy(&scale, scales[r] + block * sizeof(scale), sizeof(scale));
+      const float scale = load_float(w.scale_format, scales[r] + block * scale_bytes);
       for (uint32_t v = 0; v < kVectors; ++v) {
         totals[r][v] = fma(part.lanes[r][v], splat(scale * 256.0f), totals[r][v]);
       }

@@ -91,13 +91,13 @@ inline float f8_dot(const Matrix& w, uint32_t row, const float* x) {
       for (uint32_t j = 0; j < kLanes; ++j) {  // behind the end zeros, as in dot
         const auto code = i + j < end ? read<uint8_t>(w.data, size_t{row} * w.cols + i + j)
                                       : static_cast<uint8_t>(0);
-        has_nan = has_nan || (code & 0x7f) == 0x7f;
-        const auto half = static_cast<uint16_t>((code & 0x80) << 8 | (code & 0x7f) << 7);
+        has_nan = has_nan || is_e4m3_nan(code);
         const float value = i + j < end ? x[i + j] : 0.0f;
-        lanes.lane[j] = std::fma(f32_from_f16(half), value, lanes.lane[j]);
+        lanes.lane[j] = std::fma(e4m3_over_256(code), value, lanes.lane[j]);
       }
     }
-    const float scale = read<float>(w.scales, row / w.block_rows * blocks + block) * 256.0f;
+    const float scale =
+        element(w.scale_format, w.scales, row / w.block_rows * blocks + block) * 256.0f;
     for (uint32_t j = 0; j < kLanes; ++j) {
       row_lanes.lane[j] = std::fma(lanes.lane[j], scale, row_lanes.lane[j]);
     }

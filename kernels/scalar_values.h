@@ -68,6 +68,15 @@ inline float f32_from_f16(uint16_t half) {
   return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
 }
 
+// The value / 256 of an E4M3 that is no NaN: as an F16 its bits are that.
+inline float e4m3_over_256(uint8_t code) {
+  return f32_from_f16(static_cast<uint16_t>((code & 0x80) << 8 | (code & 0x7f) << 7));
+}
+inline bool is_e4m3_nan(uint8_t code) { return (code & 0x7f) == 0x7f; }
+inline float f32_from_e4m3(uint8_t code) {
+  return is_e4m3_nan(code) ? std::bit_cast<float>(0x7fc00000u) : e4m3_over_256(code) * 256.0f;
+}
+
 // 2^(bits - 127), 255: NaN.
 inline float f32_from_e8m0(uint8_t bits) {
   const bool special = bits == 0 || bits == 255;  // the denormal 2^-127, and NaN

@@ -27,6 +27,8 @@ void read_indexer(const JsonObject& json, ModelConfig& config);
 void read_rope(const JsonObject& json, ModelConfig& config, double partial = 1);
 // sliding_window of every layer, unless layer_types says of which.
 void read_window(const JsonObject& json, ModelConfig& config);
+// The same, but without layer_types of every other layer, from the first on.
+void read_alternating_window(const JsonObject& json, ModelConfig& config);
 // The same where use_sliding_window says whether, and max_window_layers from which layer on.
 void read_switched_window(const JsonObject& json, ModelConfig& config);
 

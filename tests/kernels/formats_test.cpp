@@ -193,7 +193,8 @@ TEST_P(TableFormats, DecodeEveryE4M3CodeAndGiveNanForRowsThatHoldOne) {
                     .data = codes.data(),
                     .scales = reinterpret_cast<const std::byte*>(scale.data()),
                     .group = 128,
-                    .block_rows = 256};
+                    .block_rows = 256,
+                    .scale_format = Format::f32};
   for (const uint32_t vectors : {1u, 4u}) {
     const std::vector<float> ones(size_t{5} * vectors, 1.0f);
     const MatmulTask task = {.row_end = 256, .vectors = vectors, .x_stride = 5, .y_stride = 256};

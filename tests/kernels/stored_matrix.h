@@ -64,28 +64,27 @@ struct StoredMatrix {
   }
 
   static StoredMatrix f8(Random& random, uint32_t rows, uint32_t cols, uint32_t block_rows,
-                         uint32_t group) {
+                         uint32_t group, Format scale_format = Format::f32) {
     StoredMatrix m(rows, cols,
                    "f8 in blocks of " + std::to_string(block_rows) + " x " + std::to_string(group));
     const uint32_t blocks = (cols + group - 1) / group;
+    const uint32_t count = (rows + block_rows - 1) / block_rows * blocks;
+    FloatMatrix scale(random, scale_format, 1, count, 0);
     m.data = Bytes(size_t{rows} * cols, 1);
-    m.scales = Bytes(size_t{(rows + block_rows - 1) / block_rows} * blocks * 4, 2);
-    for (size_t i = 0; i < size_t{(rows + block_rows - 1) / block_rows} * blocks; ++i) {
-      const float scale = 0.01f + std::abs(random.gaussian());
-      std::memcpy(m.scales.data() + 4 * i, &scale, 4);
-    }
+    m.scales = Bytes(size_t{count} * (scale_format == Format::f32 ? 4 : 2), 3);
+    std::memcpy(m.scales.data(), scale.bytes.data(),
+                size_t{count} * (scale_format == Format::f32 ? 4 : 2));
     for (uint32_t row = 0; row < rows; ++row) {
       for (uint32_t col = 0; col < cols; ++col) {
         auto code = static_cast<uint8_t>(random.bits());
         if ((code & 0x7f) == 0x7f) code ^= 1;
         const size_t i = size_t{row} * cols + col;
         m.data.data()[i] = static_cast<std::byte>(code);
-        float scale;
-        std::memcpy(&scale, m.scales.data() + 4 * (row / block_rows * blocks + col / group), 4);
-        m.set(i, e4m3(code) * static_cast<double>(scale));
+        m.set(i, e4m3(code) * scale.weight(0, row / block_rows * blocks + col / group));
       }
     }
     m.matrix.format = Format::f8_e4m3;
+    m.matrix.scale_format = scale_format;
     m.matrix.group = group;
     m.matrix.block_rows = block_rows;
     return m.placed();
@@ -162,7 +161,9 @@ inline void for_each_format(Random& random, uint32_t rows, uint32_t units,
     each(StoredMatrix::mxfp4(random, rows, 32 * units, layout));
   }
   for (const auto& [block_rows, group] : {std::pair{128u, 128u}, {32u, 32u}, {3u, 48u}}) {
-    each(StoredMatrix::f8(random, rows, 32 * units + random.between(1, 31), block_rows, group));
+    const auto format = std::vector{Format::f32, Format::bf16}[random.bits() % 2];
+    each(StoredMatrix::f8(random, rows, 32 * units + random.between(1, 31), block_rows, group,
+                          format));
   }
   for (const uint32_t bits : {2u, 3u, 4u, 5u, 6u, 8u}) {
     for (const uint32_t group : {32u, 64u, 128u}) {

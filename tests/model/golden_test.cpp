@@ -132,6 +132,7 @@ std::vector<std::string> moe_cases() {
           "qwen3_moe",
           "glm4_moe",
           "minimax_m2",
+          "gpt_oss",
           "deepseek_v2",
           "deepseek_v2_lite",
           "deepseek_v3",
