@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "kernels/decode.h"
 #include "model/rope.h"
 #include "model/source_matrix.h"
 
@@ -61,8 +62,14 @@ void Mla::bind_up_projection(Trunk& trunk, const std::string& prefix, const Mode
   trunk.count_converted((values + kOverread) * sizeof(float));
   if (!trunk.loaded()) return;
   decoded_.resize(values + kOverread);
-  SourceMatrix::open(trunk.checkpoint(), prefix, 0, config.turboquant.rotated)
-      .to_f32(kernels::table(), 0, rows, {up_.data, up_.scales}, decoded_.data());
+  if (up_.format == kernels::Format::turboquant) {  // to be rotated back
+    SourceMatrix::open(trunk.checkpoint(), prefix, 0, config.turboquant.rotated)
+        .to_f32(kernels::table(), 0, rows, {up_.data, up_.scales}, decoded_.data());
+  } else {
+    for (uint32_t r = 0; r < rows; ++r) {
+      kernels::decode_row(up_, r, decoded_.data() + uint64_t{r} * mla_.kv_rank);
+    }
+  }
   up_ = {.format = kernels::Format::f32,
          .rows = rows,
          .cols = mla_.kv_rank,

@@ -136,6 +136,7 @@ std::vector<std::string> moe_cases() {
           "deepseek_v2",
           "deepseek_v2_lite",
           "deepseek_v3",
+          "deepseek_v3_fp8",
           "tq3_qwen3_moe",
           "tq4_qwen3_moe",
           "tq3a_tq2e_qwen3_moe",
