@@ -124,14 +124,30 @@ struct Rotation {
 // Requires: n > 0. Total for every n (an odd prime gives run = 1, the identity).
 Rotation make_rotation(uint32_t n);
 
+// How the scale of a group of values is found, before it is rounded to F16.
+enum class ScaleRule : uint8_t {
+  // rms = max(1e-7, √(Σv² / group)): what Lloyd–Max centroids are made for.
+  rms,
+  // The scale with the least squared error among those tried: groups are small, so each has its own
+  // best one. With u = v / rms and for every factor of kScaleFactors: c = the centroids of the
+  // codes
+  // of u under the edges times the factor; the best scale for these codes is rms * (Σuc / Σc²), and
+  // it leaves Σu² - (Σuc)² / Σc². The factor with the largest (Σuc)² / Σc² wins, the first of
+  // equals; codes are then decided anew on that scale. Sums are of magnitudes, in 16 lanes by fma;
+  // centroids must be symmetric. Of a uniform codebook: max|v| at the outermost centroid.
+  search,
+};
+constexpr float kScaleFactors[] = {0.8f, 0.9f, 1.0f, 1.1f, 1.2f};
+
 // How the values of a row become TurboQuant codes and scales. For each group of them:
-//   scale = F16(max(1e-7, √(Σv² / group)))
+//   scale = F16(what the rule says, within 1e-7 and 65504)
 //   code = the number of edges e with e * scale ≤ v, the products rounded to float32; or, of a
 //   uniform codebook of 256, v * (0.5 / (step * scale)) + 127.5 to nearest even, within 0 to 255
 struct Encoding {
   uint32_t cols = 0;
   uint32_t group = 0;   // a multiple of 16 that divides cols
   uint32_t length = 0;  // of the codebook
+  ScaleRule rule = ScaleRule::rms;
   // [length] centroids, exact F16 values, and [length - 1] edges, ascending; a uniform codebook has
   // a step instead.
   const float* centroids = nullptr;

@@ -246,8 +246,7 @@ std::string converted_config(const std::string& config_text, const std::string& 
   }
   const auto as_stored = [](uint32_t bits) { return bits == kStoredBits; };
   const uint32_t expert_bits = settings.expert_bits.value_or(settings.bits);
-  if (as_stored(settings.bits) && as_stored(settings.attn_bits.value_or(kStoredBits)) &&
-      as_stored(expert_bits)) {
+  if (as_stored(settings.bits) && as_stored(settings.attention_bits()) && as_stored(expert_bits)) {
     return config.dump(2) + "\n";  // nothing was quantized here
   }
   config.erase("quantization_config");
@@ -259,7 +258,7 @@ std::string converted_config(const std::string& config_text, const std::string& 
                        // among the signs says "rotated" of any other.
                        {"rotation", rotation_of(before)},
                        {"fuse_rotations", false},
-                       {"attn_bits", optional_bits(settings.attn_bits)},
+                       {"attn_bits", settings.attention_bits()},
                        {"mlp_bits", optional_bits(settings.expert_bits)},
                        {"expert_down_bits", optional_bits(settings.expert_down_bits)}};
   if (settings.bits != kStoredBits) {
