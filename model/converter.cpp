@@ -131,18 +131,12 @@ class Conversion {
 
   ConvertResult run() {
     if (has_journal_of(options_.out, identity_)) return clean_up_finished();
-    bool was_there = false;
-    fs::path unfinished;
     bool any_finished = false;
+    ModelDirectoryWriter writer(options_.out, ModelDirectoryWriter::Unfinished::resume);
     try {
-      ModelDirectoryWriter writer(options_.out, ModelDirectoryWriter::Unfinished::resume);
-      unfinished = writer.directory();
-      was_there = writer.resumed();
       return write(writer, any_finished);
     } catch (...) {
-      // Nothing to resume: nothing is left.
-      std::error_code ignored;
-      if (!unfinished.empty() && !was_there && !any_finished) fs::remove_all(unfinished, ignored);
+      if (!writer.resumed() && !any_finished) writer.discard();  // nothing to resume
       throw;
     }
   }
@@ -152,6 +146,7 @@ class Conversion {
   ConvertResult clean_up_finished() const {
     ConvertResult result;
     result.finished_before = true;
+    if (options_.verify) result.verified_records = verify_records(options_.out, events_.verifying);
     ::unlink((options_.out / kConvertJournal).c_str());
     ::unlink((options_.out / ".sluice-unfinished").c_str());
     return result;
