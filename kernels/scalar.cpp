@@ -5,24 +5,13 @@
 #include <cstring>
 
 #include "kernels/kernels.h"
+#include "kernels/scalar_matmul.h"
+#include "kernels/scalar_values.h"
 
 namespace sluice::kernels {
 namespace {
 
-constexpr uint32_t kLanes = 16;
 constexpr float kLargestInput = 32512.0f;  // 127 * 256, see QuantizedVectors
-
-struct Lanes {
-  float lane[kLanes] = {};
-};
-
-// Adds the lanes by halves.
-float sum(Lanes lanes) {
-  for (uint32_t half = kLanes / 2; half > 0; half /= 2) {
-    for (uint32_t j = 0; j < half; ++j) lanes.lane[j] += lanes.lane[j + half];
-  }
-  return lanes.lane[0];
-}
 
 // e^x within one unit in the last place or so: 2^n * e^r with |r| ≤ ln 2 / 2, e^r by its Taylor
 // series up to r^7 (the rest is below 6e-9 of it). The bounds of x are where float32 has become 0
@@ -44,185 +33,6 @@ float exp_f32(float x) {
     return std::bit_cast<float>((static_cast<uint32_t>(e) + 127) << 23);
   };
   return p * power_of_two(half) * power_of_two(exponent - half);
-}
-
-uint16_t f16_from_f32(float value) {
-  const uint32_t bits = std::bit_cast<uint32_t>(value);
-  const uint32_t sign = (bits >> 16) & 0x8000;
-  const uint32_t magnitude = bits & 0x7fffffff;
-  uint32_t half;
-  if (magnitude > 0x7f800000) {  // NaN: made quiet, the payload's upper bits kept
-    half = 0x7e00 | ((magnitude >> 13) & 0x3ff);
-  } else if (magnitude >= 0x47800000) {  // 65536 and more
-    half = 0x7c00;
-  } else if (magnitude < 0x33000000) {  // less than half of the smallest denormal
-    half = 0;
-  } else if (magnitude < 0x38800000) {  // below 2^-14: a denormal, in units of 2^-24
-    const uint32_t mantissa = (magnitude & 0x7fffff) | 0x800000;
-    const uint32_t shift = 126 - (magnitude >> 23);
-    const uint32_t odd = (mantissa >> shift) & 1;
-    half = (mantissa + (1u << (shift - 1)) - 1 + odd) >> shift;
-  } else {  // the exponent's bias changes from 127 to 15; rounding up may carry into infinity
-    const uint32_t rebiased = magnitude - (112u << 23);
-    half = (rebiased + 0xfff + ((rebiased >> 13) & 1)) >> 13;
-  }
-  return static_cast<uint16_t>(sign | half);
-}
-
-float f32_from_f16(uint16_t half) {
-  const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16;
-  uint32_t exponent = (half >> 10) & 0x1f;
-  uint32_t mantissa = half & 0x3ff;
-  if (exponent == 31) {  // infinity, or a NaN, which becomes quiet
-    const uint32_t quiet = mantissa != 0 ? 0x400000 : 0;
-    return std::bit_cast<float>(sign | 0x7f800000 | quiet | (mantissa << 13));
-  }
-  if (exponent == 0) {
-    if (mantissa == 0) return std::bit_cast<float>(sign);
-    exponent = 1;  // denormal: shift the leading one into its place
-    while ((mantissa & 0x400) == 0) {
-      mantissa <<= 1;
-      --exponent;
-    }
-    mantissa &= 0x3ff;
-  }
-  return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
-}
-
-template <typename T>
-T read(const std::byte* from, size_t index) {
-  T value;
-  std::memcpy(&value, from + index * sizeof(T), sizeof(T));
-  return value;
-}
-
-float element(Format format, const std::byte* data, size_t index) {
-  switch (format) {
-    case Format::f16:
-      return f32_from_f16(read<uint16_t>(data, index));
-    case Format::bf16:
-      return std::bit_cast<float>(static_cast<uint32_t>(read<uint16_t>(data, index)) << 16);
-    default:
-      return read<float>(data, index);
-  }
-}
-
-float dot(Format format, const std::byte* weights, size_t first, const float* x, uint32_t n) {
-  Lanes lanes;
-  for (uint32_t i = 0; i < n; i += kLanes) {
-    for (uint32_t j = 0; j < kLanes; ++j) {
-      const float w = i + j < n ? element(format, weights, first + i + j) : 0.0f;
-      const float value = i + j < n ? x[i + j] : 0.0f;
-      lanes.lane[j] = std::fma(w, value, lanes.lane[j]);
-    }
-  }
-  return sum(lanes);
-}
-
-// The codebook index of one weight in tiles, as kernels/tiles.h draws them.
-uint32_t tile_code(const Matrix& w, uint32_t row, uint32_t col) {
-  const uint32_t bits = static_cast<uint32_t>(std::countr_zero(w.codebook->length));
-  const size_t unit = size_t{row / 16} * (w.cols / 32) + col / 32;
-  const uint32_t vector = col % 32 / 4;
-  const size_t place = row % 16 * 4 + col % 4;
-  const auto byte = [&](size_t k) -> uint32_t {
-    return read<uint8_t>(w.data + (unit * bits + k) * 64, place);
-  };
-  if (bits == 3 && vector >= 6) {
-    const uint32_t shared = (byte(0) >> 6) | (byte(1) >> 6 << 2) | (byte(2) >> 6 << 4);
-    return (shared >> (vector - 6) * 3) & 7;
-  }
-  const uint32_t per_byte = 8 / bits;
-  const uint32_t codes = byte(vector / per_byte);
-  return (codes >> vector % per_byte * bits) & (w.codebook->length - 1);
-}
-
-// The codebook index of one weight of a TurboQuant matrix.
-uint32_t code(const Matrix& w, uint32_t row, uint32_t col) {
-  if (w.layout == Layout::tiles) return tile_code(w, row, col);
-  const size_t row_start = size_t{row} * row_words(w.cols, w.codebook->length);
-  if (w.codebook->length == 3) {
-    uint32_t word = read<uint32_t>(w.data, row_start + col / 20);
-    for (uint32_t digit = col % 20; digit > 0; --digit) word /= 3;
-    return word % 3;
-  }
-  const uint32_t bits = static_cast<uint32_t>(std::countr_zero(w.codebook->length));
-  const uint32_t per_word = 32 / bits;
-  const uint32_t word = read<uint32_t>(w.data, row_start + col / per_word);
-  return (word >> (col % per_word * bits)) & (w.codebook->length - 1);
-}
-
-int32_t quantized_weight(const Codebook& codebook, uint32_t code) {
-  if (codebook.length == 256) return 2 * static_cast<int32_t>(code) - 255;
-  return codebook.quantized[code];
-}
-
-float centroid(const Codebook& codebook, uint32_t code) {
-  if (codebook.length != 256) return codebook.values[code];
-  return static_cast<float>(quantized_weight(codebook, code)) * codebook.step;
-}
-
-float group_scale(const Matrix& w, uint32_t row, uint32_t group) {
-  const size_t groups = w.cols / w.group;
-  const size_t index = w.layout == Layout::tiles ? (row / 16 * groups + group) * 16 + row % 16
-                                                 : row * groups + group;
-  return f32_from_f16(read<uint16_t>(w.scales, index));
-}
-
-float turboquant_dot(const Matrix& w, uint32_t row, const float* x) {
-  Lanes row_lanes;
-  for (uint32_t group = 0; group < w.cols / w.group; ++group) {
-    Lanes lanes;
-    for (uint32_t i = 0; i < w.group; ++i) {
-      const uint32_t col = group * w.group + i;
-      float& lane = lanes.lane[i % kLanes];
-      lane = std::fma(centroid(*w.codebook, code(w, row, col)), x[col], lane);
-    }
-    const float scale = group_scale(w, row, group);
-    for (uint32_t j = 0; j < kLanes; ++j) {
-      row_lanes.lane[j] = std::fma(lanes.lane[j], scale, row_lanes.lane[j]);
-    }
-  }
-  return sum(row_lanes);
-}
-
-void matmul(const Matrix& w, const MatmulTask& task, const float* x, float* y) {
-  for (uint32_t v = 0; v < task.vectors; ++v) {
-    const float* input = x + size_t{v} * task.x_stride;
-    for (uint32_t row = task.row_begin; row < task.row_end; ++row) {
-      y[size_t{v} * task.y_stride + row] =
-          w.format == Format::turboquant
-              ? turboquant_dot(w, row, input)
-              : dot(w.format, w.data, size_t{row} * w.cols, input, w.cols);
-    }
-  }
-}
-
-// This table keeps inputs as plain 16-bit words.
-int16_t quantized_input(const QuantizedVectors& x, uint32_t vector, uint32_t col) {
-  int16_t value;
-  std::memcpy(&value, x.values + 2 * (size_t{vector} * x.value_stride + col), sizeof(value));
-  return value;
-}
-
-void matmul_integer(const Matrix& w, const MatmulTask& task, const QuantizedVectors& x, float* y) {
-  for (uint32_t v = 0; v < task.vectors; ++v) {
-    const float* input_scales = x.scales + size_t{v} * x.group_stride;
-    for (uint32_t row = task.row_begin; row < task.row_end; ++row) {
-      float total = 0;
-      for (uint32_t group = 0; group < w.cols / w.group; ++group) {
-        int32_t exact = 0;  // at most 128 * 255 * 32512 < 2^31
-        for (uint32_t i = 0; i < w.group; ++i) {
-          const uint32_t col = group * w.group + i;
-          exact += quantized_weight(*w.codebook, code(w, row, col)) * quantized_input(x, v, col);
-        }
-        const float input_scale = w.codebook->step * input_scales[group];
-        total =
-            std::fma(static_cast<float>(exact), group_scale(w, row, group) * input_scale, total);
-      }
-      y[size_t{v} * task.y_stride + row] = total;
-    }
-  }
 }
 
 void quantize(const float* x, uint32_t cols, uint32_t group, const QuantizedVectors& out,
@@ -398,17 +208,22 @@ void rope_pairs(float* x, uint32_t heads, uint32_t head_dim, uint32_t dim, const
   }
 }
 
-void softmax(float* x, uint32_t n) {
+// sink: one more term of the sum, of which nothing comes out; null: none.
+void softmax_beside(const float* sink, float* x, uint32_t n) {
   float largest = x[0];
   for (uint32_t i = 1; i < n; ++i) largest = x[i] > largest ? x[i] : largest;
+  if (sink != nullptr && *sink > largest) largest = *sink;
   Lanes total;
   for (uint32_t i = 0; i < n; ++i) {
     x[i] = exp_f32(x[i] - largest);
     total.lane[i % kLanes] += x[i];
   }
-  const float divisor = sum(total);
+  float divisor = sum(total);
+  if (sink != nullptr) divisor += exp_f32(*sink - largest);
   for (uint32_t i = 0; i < n; ++i) x[i] /= divisor;
 }
+
+void softmax(float* x, uint32_t n) { softmax_beside(nullptr, x, n); }
 
 void sigmoid(float* x, uint32_t n) {
   for (uint32_t i = 0; i < n; ++i) x[i] = 1.0f / (1.0f + exp_f32(-x[i]));
@@ -416,6 +231,22 @@ void sigmoid(float* x, uint32_t n) {
 
 void swiglu(const float* gate, const float* up, uint32_t n, float* out) {
   for (uint32_t i = 0; i < n; ++i) out[i] = gate[i] / (1.0f + exp_f32(-gate[i])) * up[i];
+}
+
+void swiglu_clamped(const float* pairs, uint32_t n, float limit, float alpha, float* out) {
+  for (uint32_t i = 0; i < n; ++i) {
+    const float gate = limit < pairs[2 * i] ? limit : pairs[2 * i];
+    const float high = limit < pairs[2 * i + 1] ? limit : pairs[2 * i + 1];
+    const float up = -limit > high ? -limit : high;
+    out[i] = gate / (1.0f + exp_f32(-(alpha * gate))) * (up + 1.0f);
+  }
+}
+
+void relu_squared(float* x, uint32_t n) {
+  for (uint32_t i = 0; i < n; ++i) {
+    const float positive = 0.0f > x[i] ? 0.0f : x[i];
+    x[i] = positive * positive;
+  }
 }
 
 void add(const float* x, uint32_t n, float* y) {
@@ -428,18 +259,20 @@ void add_scaled(float factor, const float* x, uint32_t n, float* y) {
 
 void attention(const AttentionTask& task) {
   const Format format = task.format == KvFormat::f16 ? Format::f16 : Format::f32;
+  const uint32_t width = task.value_dim > 0 ? task.value_dim : task.head_dim;
+  const uint32_t stride = task.value_stride > 0 ? task.value_stride : width;
   for (uint32_t head = 0; head < task.heads; ++head) {
     const float* q = task.q + size_t{head} * task.head_dim;
     float* scores = task.scores + size_t{head} * task.positions;
-    float* out = task.out + size_t{head} * task.head_dim;
+    float* out = task.out + size_t{head} * width;
     for (uint32_t t = 0; t < task.positions; ++t) {
       scores[t] = dot(format, task.k, size_t{t} * task.head_dim, q, task.head_dim) * task.scale;
     }
-    softmax(scores, task.positions);
-    for (uint32_t i = 0; i < task.head_dim; ++i) out[i] = 0;
+    softmax_beside(task.sinks == nullptr ? nullptr : task.sinks + head, scores, task.positions);
+    for (uint32_t i = 0; i < width; ++i) out[i] = 0;
     for (uint32_t t = 0; t < task.positions; ++t) {
-      for (uint32_t i = 0; i < task.head_dim; ++i) {
-        const float v = element(format, task.v, size_t{t} * task.head_dim + i);
+      for (uint32_t i = 0; i < width; ++i) {
+        const float v = element(format, task.v, size_t{t} * stride + i);
         out[i] = std::fma(scores[t], v, out[i]);
       }
     }
@@ -471,6 +304,8 @@ constexpr Table kTable = {
     .softmax = softmax,
     .sigmoid = sigmoid,
     .swiglu = swiglu,
+    .swiglu_clamped = swiglu_clamped,
+    .relu_squared = relu_squared,
     .add = add,
     .add_scaled = add_scaled,
     .attention = attention,

@@ -2,7 +2,8 @@
 //
 //   q, k, v = W_q x, W_k x, W_v x (+ biases);   q, k: RMS norm where the family has one, then rope;
 //   y = W_o softmax(q kᵀ / √head_dim) v (+ bias), causal, query heads sharing key/value heads in
-//   groups; a layer with a window sees its last positions only.
+//   groups; a layer with a window sees its last positions only. With sinks the softmax of each head
+//   has one more term, whose share goes nowhere.
 #pragma once
 
 #include <array>
@@ -20,6 +21,7 @@ struct AttentionVariant {
   bool qkv_bias = false;
   bool output_bias = false;
   QkNorm qk_norm = QkNorm::none;
+  bool sinks = false;  // "<prefix>.sinks" [heads]: a learned score that every softmax has besides
 };
 
 class Attention final : public Block {
@@ -47,6 +49,7 @@ class Attention final : public Block {
   std::array<uint32_t, InputScratch::kSlots> qkv_inputs_{};  // whose prepared input each reads
   // [head_dim] or [heads * head_dim], the length saying over what; empty: no norm.
   std::vector<float> q_norm_, k_norm_;
+  std::vector<float> sinks_;  // [heads], or empty
 };
 
 }  // namespace sluice

@@ -17,8 +17,9 @@ uint32_t read_window_width(const JsonObject& json) {
       json.count("sliding_window", {.least = 1, .most = kMaxPositions}).value_or(0));
 }
 
-// Which layers the window holds for: those that layer_types names, or all from first_layer on.
-void place_window(const JsonObject& json, uint32_t window, uint32_t first_layer,
+// Which layers the window holds for: those that layer_types names, or every step-th from
+// first_layer on.
+void place_window(const JsonObject& json, uint32_t window, uint32_t first_layer, uint32_t step,
                   ModelConfig& config) {
   const std::vector<std::string> types = json.texts("layer_types", kMaxLayers);
   if (!types.empty() && types.size() != config.layers) {
@@ -26,7 +27,7 @@ void place_window(const JsonObject& json, uint32_t window, uint32_t first_layer,
                 " entries; expected one per layer of num_hidden_layers, ", config.layers);
   }
   for (uint32_t layer = 0; layer < config.layers; ++layer) {
-    bool slides = layer >= first_layer;
+    bool slides = layer >= first_layer && (layer - first_layer) % step == 0;
     if (!types.empty()) {
       slides = types[layer] == "sliding_attention";
       const bool known = slides ? window > 0 : types[layer] == "full_attention";
@@ -48,14 +49,36 @@ std::string quantization_method(const JsonObject& block) {
   return "affine";
 }
 
+// Scales that are not for blocks, or for inputs, would be tensors that nobody reads.
+void check_fp8(const JsonObject& block) {
+  if (!block.has("weight_block_size")) {
+    throw Error(block.what(),
+                ": FP8 without weight_block_size is not supported; expected scales "
+                "for blocks of weights, [128, 128]");
+  }
+  const std::string format = block.text("fmt").value_or("e4m3");
+  if (format != "e4m3") {
+    throw Error(block.what(), ": fmt is ", quoted_text(format), "; expected \"e4m3\"");
+  }
+  const std::string scheme = block.text("activation_scheme").value_or("dynamic");
+  if (scheme != "dynamic") {
+    throw Error(block.what(), ": activation_scheme is ", quoted_text(scheme),
+                "; expected \"dynamic\"");
+  }
+}
+
 void read_quantization(const JsonObject& json, ModelConfig& config) {
   for (const char* key : {"quantization", "quantization_config"}) {
     const std::optional<JsonObject> block = json.object(key);
     if (!block) continue;
     const std::string method = quantization_method(*block);
+    if (method == "fp8") check_fp8(*block);
+    // Of these, the tensors say all there is to know.
+    if (method == "fp8" || method == "mxfp4" || method == "affine") continue;
     if (method != "turboquant") {
       throw Error(block->what(), ": quantized by the method ", quoted_text(method),
-                  "; supported are \"turboquant\" and unquantized checkpoints");
+                  "; supported are \"turboquant\", \"fp8\", \"mxfp4\", MLX's \"affine\" and "
+                  "unquantized checkpoints");
     }
     config.turboquant.present = true;
     const std::string rotation = block->text("rotation").value_or("hadamard");
@@ -107,7 +130,11 @@ void read_heads(const JsonObject& json, ModelConfig& config) {
 }
 
 void read_window(const JsonObject& json, ModelConfig& config) {
-  place_window(json, read_window_width(json), 0, config);
+  place_window(json, read_window_width(json), 0, 1, config);
+}
+
+void read_alternating_window(const JsonObject& json, ModelConfig& config) {
+  place_window(json, read_window_width(json), 0, 2, config);
 }
 
 void read_switched_window(const JsonObject& json, ModelConfig& config) {
@@ -116,7 +143,7 @@ void read_switched_window(const JsonObject& json, ModelConfig& config) {
   constexpr uint64_t kAbsent = 28;  // as the first models had it, whose files may leave it out
   const uint64_t first_layer = json.count("max_window_layers", layers).value_or(kAbsent);
   place_window(json, switched_on ? read_window_width(json) : 0, static_cast<uint32_t>(first_layer),
-               config);
+               1, config);
 }
 
 void read_dense_mlp(const JsonObject& json, ModelConfig& config) {

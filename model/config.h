@@ -59,6 +59,22 @@ struct RouterConfig {
   float scale = 1;                // routed_scaling_factor
 };
 
+// Multi-head latent attention (model/mla.h); kv_rank == 0: the model has another kind.
+struct MlaConfig {
+  uint32_t q_rank = 0;       // q_lora_rank; 0: queries are projected in one step
+  uint32_t kv_rank = 0;      // kv_lora_rank: the latent that keys and values are made of
+  uint32_t nope_dim = 0;     // qk_nope_head_dim: of each query and key, what does not turn
+  uint32_t rope_dim = 0;     // qk_rope_head_dim: what does; its key is shared by all heads
+  uint32_t value_dim = 0;    // v_head_dim
+  bool rope_pairs = true;    // rope_interleave: neighbours turn together, else halves
+  uint32_t index_heads = 0;  // index_n_heads, of sparse attention (model/indexer.h); 0: dense
+  uint32_t index_dim = 0;    // index_head_dim; its first rope_dim turn
+  uint32_t index_topk = 0;   // index_topk: positions that a token sees at most
+
+  // Of what the cache keeps of a position, and of an absorbed query.
+  uint32_t latent_width() const { return kv_rank + rope_dim; }
+};
+
 // quantization.mode == "turboquant" (docs/formats.md). The tensors describe their
 // own bits; this only tells that they may be there, and what is refused.
 struct TurboQuantConfig {
@@ -82,6 +98,7 @@ struct ModelConfig {
   bool attention_bias = false;   // attention_bias | qkv_bias
   bool mlp_bias = false;
   bool qk_norm = false;  // use_qk_norm, of families that have models with and without
+  MlaConfig mla;         // then kv_heads is 1 and head_dim that of queries, nope_dim + rope_dim
   RopeConfig rope;
   // [layers]: the last positions that a token sees, itself included; 0: all.
   std::vector<uint32_t> layer_window;
@@ -89,6 +106,11 @@ struct ModelConfig {
   uint32_t experts = 0;              // num_experts | num_local_experts | n_routed_experts
   uint32_t experts_per_token = 0;    // num_experts_per_tok; 1..experts
   uint32_t expert_intermediate = 0;  // moe_intermediate_size; of some families intermediate_size
+  // Where routed experts work on a projection of the hidden state, its width; 0: on the state.
+  uint32_t expert_latent = 0;
+  uint32_t expert_width() const { return expert_latent > 0 ? expert_latent : hidden; }
+  // An expert's gate and up are one matrix of 2 * expert_intermediate rows, theirs in turn.
+  bool expert_gate_up_pairs = false;
   uint32_t shared_intermediate = 0;  // of all shared experts of a layer together; 0: none
   RouterConfig router;
   std::vector<bool> moe_layer;  // [layers]

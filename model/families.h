@@ -54,5 +54,10 @@ Family qwen2_moe_family();
 Family qwen3_moe_family();
 Family glm4_moe_family();
 Family minimax_m2_family();
+Family gpt_oss_family();
+Family deepseek_v2_family();
+Family deepseek_v3_family();
+Family kimi_k2_family();
+Family deepseek_v32_family();
 
 }  // namespace sluice

@@ -47,7 +47,9 @@ struct RouterRule {
 struct RouterVariant {
   RouterScore score = RouterScore::softmax;
   std::string weight = "gate";  // "<weight>.weight" behind the prefix of the experts' block
-  std::string correction;       // "gate.e_score_correction_bias"; empty: none
+  bool bias = false;            // and "<weight>.bias", of the logits
+  std::string correction = {};  // "gate.e_score_correction_bias"; empty: none
+  uint32_t best_of_group = 2;   // how many experts a group is judged by
 };
 
 class Router {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "model/decoder.h"
+#include "model/mla.h"
 #include "model/mlp.h"
 #include "model/moe.h"
 
@@ -13,26 +14,41 @@ namespace {
 
 std::string layer_prefix(uint32_t layer) { return "model.layers." + std::to_string(layer); }
 
+// The matrices of an expert, and how a checkpoint may hold them.
+void name_projections(const ModelConfig& config, const TransformerVariant& variant,
+                      ExpertNames& names) {
+  const uint32_t width = config.expert_intermediate;
+  if (variant.gate_up_pairs) {
+    names.projections = {{"gate_up_proj", 2 * width, config.hidden},
+                         {"down_proj", config.hidden, width}};
+    names.plain_stack = ExpertNames::PlainStack::columns;
+    names.bias_suffix = "_bias";
+    return;
+  }
+  names.projections = {{"gate_proj", width, config.hidden, variant.expert.gate},
+                       {"up_proj", width, config.hidden, variant.expert.up},
+                       {"down_proj", config.hidden, width, variant.expert.down}};
+  names.plain_stack = ExpertNames::PlainStack::rows;
+  names.gate_and_up = "gate_up_proj";
+}
+
 std::vector<ExpertNames> transformer_experts(const ModelConfig& config,
                                              const TransformerVariant& variant) {
-  std::vector<ExpertNames> names;
+  std::vector<ExpertNames> all;
   const RouterVariant& router = variant.router;
-  const uint32_t width = config.expert_intermediate;
   for (uint32_t layer = 0; layer < config.layers; ++layer) {
     if (!config.moe_layer[layer]) continue;
     const std::string block = layer_prefix(layer) + "." + variant.feed_forward;
-    names.push_back(
-        {.layer = layer,
-         .experts = config.experts,
-         .per_expert_prefix = block + ".experts",
-         .stacked_prefixes = {block + ".switch_mlp", block + ".experts"},
-         .router = block + "." + router.weight,
-         .router_correction = router.correction.empty() ? "" : block + "." + router.correction,
-         .projections = {{"gate_proj", width, config.hidden, variant.expert.gate},
-                         {"up_proj", width, config.hidden, variant.expert.up},
-                         {"down_proj", config.hidden, width, variant.expert.down}}});
+    ExpertNames& names = all.emplace_back();
+    names.layer = layer;
+    names.experts = config.experts;
+    names.per_expert_prefix = block + ".experts";
+    names.stacked_prefixes = {block + ".switch_mlp", block + ".experts"};
+    names.router = block + "." + router.weight;
+    if (!router.correction.empty()) names.router_correction = block + "." + router.correction;
+    name_projections(config, variant, names);
   }
-  return names;
+  return all;
 }
 
 std::unique_ptr<const Block> moe_block(const std::string& prefix, const TransformerVariant& variant,
@@ -43,8 +59,18 @@ std::unique_ptr<const Block> moe_block(const std::string& prefix, const Transfor
   if (config.shared_intermediate > 0) {
     shared.emplace(trunk, prefix, variant.shared_expert, config);
   }
+  ExpertForm form;
+  if (variant.gate_up_pairs) form.activation = ExpertActivation::swiglu_clamped;
   return std::make_unique<Moe>(trunk, std::move(router), std::move(shared), config, experts,
-                               source_layer);
+                               source_layer, std::move(form));
+}
+
+std::unique_ptr<const Block> attention_block(const std::string& prefix, uint32_t layer,
+                                             const TransformerVariant& variant,
+                                             const ModelConfig& config, Trunk& trunk) {
+  if (config.mla.kv_rank > 0) return std::make_unique<Mla>(trunk, prefix, layer, config);
+  return std::make_unique<Attention>(trunk, prefix, variant.attention, layer,
+                                     config.layer_window[layer], config);
 }
 
 std::unique_ptr<const Network> make_transformer(const ModelConfig& config,
@@ -61,8 +87,7 @@ std::unique_ptr<const Network> make_transformer(const ModelConfig& config,
     const std::string prefix = layer_prefix(i);
     std::vector<ResidualBlock>& layer = parts.layers.emplace_back();
     layer.push_back({read_vector(trunk, prefix + ".input_layernorm.weight", hidden),
-                     std::make_unique<Attention>(trunk, prefix + ".self_attn", variant.attention, i,
-                                                 config.layer_window[i], config)});
+                     attention_block(prefix + ".self_attn", i, variant, config, trunk)});
     std::vector<float> norm =
         read_vector(trunk, prefix + ".post_attention_layernorm.weight", hidden);
     const std::string feed_forward = prefix + "." + variant.feed_forward;

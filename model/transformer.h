@@ -9,6 +9,7 @@
 //   model.layers.<L>.<feed_forward>.{gate,up,down}_proj               a dense layer's
 //   model.layers.<L>.<feed_forward>.experts.<E>.{<gate>,<up>,<down>}  a MoE layer's, or stacked
 //   model.layers.<L>.<feed_forward>.switch_mlp.{gate,up,down}_proj
+//   model.layers.<L>.<feed_forward>.experts.{gate_up_proj,down_proj}  stacks of plain numbers
 //   model.norm.weight, lm_head.weight
 #pragma once
 
@@ -22,7 +23,7 @@
 namespace sluice {
 
 struct TransformerVariant {
-  AttentionVariant attention;
+  AttentionVariant attention;  // where config.mla has none: model/mla.h names the tensors of that
   std::string feed_forward = "mlp";
   // The rest: of MoE layers.
   RouterVariant router;
@@ -30,6 +31,9 @@ struct TransformerVariant {
   struct {
     std::string gate = "gate_proj", up = "up_proj", down = "down_proj";
   } expert;  // with one tensor per expert
+  // Experts as gpt_oss has them: gate and up in one matrix, their rows in turn, clamped; stacks in
+  // columns; and biases. ModelConfig::expert_gate_up_pairs says the same of the config.
+  bool gate_up_pairs = false;
 };
 
 // A family of it. variant: how a model of the family with this config differs from the plain one.

@@ -43,7 +43,8 @@ struct Inputs {
 
   std::vector<float> attend(const Table& by) {
     std::vector<float> scores(size_t{task.heads} * task.positions, NAN);
-    std::vector<float> out(size_t{task.heads} * task.head_dim, NAN);
+    const uint32_t width = task.value_dim > 0 ? task.value_dim : task.head_dim;
+    std::vector<float> out(size_t{task.heads} * width, NAN);
     task.scores = scores.data();
     task.out = out.data();
     by.attention(task);
@@ -103,6 +104,58 @@ TEST(ScalarAttention, OfOnePositionIsItsValue) {
   }
 }
 
+TEST(ScalarAttention, ASinkTakesItsShareOfTheWeights) {
+  Random random(4);
+  Inputs inputs(random, KvFormat::f32, 16, 2, 5);
+  const auto without = inputs.attend(scalar());
+  // The share of head h is e^s / (e^s + Σ e^scores); the scores follow from a sink of -infinity.
+  const std::vector<float> sinks = {0.5f, 3.0f};
+  inputs.task.sinks = sinks.data();
+  const auto with = inputs.attend(scalar());
+  for (uint32_t head = 0; head < 2; ++head) {
+    double total = 0;
+    for (uint32_t t = 0; t < 5; ++t) {
+      double score = 0;
+      for (uint32_t i = 0; i < 16; ++i) {
+        score += static_cast<double>(inputs.q[head * 16 + i]) *
+                 inputs.element(inputs.task.k, t * 16 + i);
+      }
+      total += std::exp(score / 4);
+    }
+    const double kept = total / (total + std::exp(static_cast<double>(sinks[head])));
+    for (uint32_t i = head * 16; i < head * 16 + 16; ++i) {
+      EXPECT_NEAR(static_cast<double>(with[i]), static_cast<double>(without[i]) * kept, 1e-6);
+    }
+  }
+}
+
+TEST(ScalarAttention, ASinkFarAboveTheScoresLeavesNothing) {
+  Random random(5);
+  Inputs inputs(random, KvFormat::f16, 16, 1, 9);
+  const float sink = 1e4f;
+  inputs.task.sinks = &sink;
+  for (const float value : inputs.attend(scalar())) EXPECT_EQ(value, 0.0f);
+}
+
+// As latent attention has them: the first 16 of each key's 24 are its value.
+TEST(ScalarAttention, ValuesMayBeAPartOfTheKeys) {
+  constexpr uint32_t kDim = 24, kWidth = 16, kHeads = 3, kPositions = 21;
+  for (const KvFormat format : {KvFormat::f32, KvFormat::f16}) {
+    Random random(4);
+    Inputs inputs(random, format, kDim, kHeads, kPositions);
+    inputs.task.v = inputs.task.k;
+    const auto whole = inputs.attend(scalar());
+    inputs.task.value_dim = kWidth;
+    inputs.task.value_stride = kDim;
+    const auto part = inputs.attend(scalar());
+    for (uint32_t head = 0; head < kHeads; ++head) {
+      for (uint32_t i = 0; i < kWidth; ++i) {
+        EXPECT_EQ(part[head * kWidth + i], whole[head * kDim + i]);
+      }
+    }
+  }
+}
+
 class TableAttention : public TableTest {};
 
 TEST_P(TableAttention, HasTheBitsOfTheScalarTable) {
@@ -114,6 +167,35 @@ TEST_P(TableAttention, HasTheBitsOfTheScalarTable) {
         Inputs inputs(random, format, head_dim, heads, positions);
         EXPECT_TRUE(same_bits(inputs.attend(scalar()), inputs.attend(tested())))
             << head_dim << " lanes, " << heads << " heads, " << positions << " positions";
+      }
+    }
+  }
+}
+
+TEST_P(TableAttention, WithSinksHasTheBitsOfTheScalarTable) {
+  Random random(6);
+  for (const uint32_t positions : {1u, 7u, 16u, 33u, 150u}) {
+    Inputs inputs(random, KvFormat::f16, 24, 5, positions);
+    const auto sinks = random.gaussians(5);
+    inputs.task.sinks = sinks.data();
+    EXPECT_TRUE(same_bits(inputs.attend(scalar()), inputs.attend(tested()))) << positions;
+  }
+}
+
+TEST_P(TableAttention, OfValuesInsideTheKeysHasTheBitsOfTheScalarTable) {
+  struct Widths {
+    uint32_t key, value;
+  };
+  Random random(5);
+  for (const KvFormat format : {KvFormat::f32, KvFormat::f16}) {
+    for (const auto [key, value] : {Widths{40, 32}, Widths{576, 512}, Widths{25, 7}}) {
+      for (const uint32_t heads : {1u, 4u, 6u}) {
+        Inputs inputs(random, format, key, heads, random.between(1, 100));
+        inputs.task.v = inputs.task.k;
+        inputs.task.value_dim = value;
+        inputs.task.value_stride = key;
+        EXPECT_TRUE(same_bits(inputs.attend(scalar()), inputs.attend(tested())))
+            << value << " of " << key << ", " << heads << " heads";
       }
     }
   }
