@@ -51,14 +51,36 @@ std::string quantization_method(const JsonObject& block) {
   return "affine";
 }
 
+// Scales that are not for blocks, or for inputs, would be tensors that nobody reads.
+void check_fp8(const JsonObject& block) {
+  if (!block.has("weight_block_size")) {
+    throw Error(block.what(),
+                ": FP8 without weight_block_size is not supported; expected scales "
+                "for blocks of weights, [128, 128]");
+  }
+  const std::string format = block.text("fmt").value_or("e4m3");
+  if (format != "e4m3") {
+    throw Error(block.what(), ": fmt is ", quoted_text(format), "; expected \"e4m3\"");
+  }
+  const std::string scheme = block.text("activation_scheme").value_or("dynamic");
+  if (scheme != "dynamic") {
+    throw Error(block.what(), ": activation_scheme is ", quoted_text(scheme),
+                "; expected \"dynamic\"");
+  }
+}
+
 void read_quantization(const JsonObject& json, ModelConfig& config) {
   for (const char* key : {"quantization", "quantization_config"}) {
     const std::optional<JsonObject> block = json.object(key);
     if (!block) continue;
     const std::string method = quantization_method(*block);
+    if (method == "fp8") check_fp8(*block);
+    // Of these, the tensors say all there is to know.
+    if (method == "fp8" || method == "mxfp4" || method == "affine") continue;
     if (method != "turboquant") {
       throw Error(block->what(), ": quantized by the method ", quoted_text(method),
-                  "; supported are \"turboquant\" and unquantized checkpoints");
+                  "; supported are \"turboquant\", \"fp8\", \"mxfp4\", MLX's \"affine\" and "
+                  "unquantized checkpoints");
     }
     config.turboquant.present = true;
     const std::string rotation = block->text("rotation").value_or("hadamard");
