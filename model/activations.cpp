@@ -9,6 +9,7 @@ Activations Activations::layout(Arena& arena, const ModelConfig& config, const R
   const uint64_t chunk = limits.chunk;
   const uint32_t q_width = config.heads * config.head_dim;
   const uint32_t kv_width = config.kv_heads * config.head_dim;
+  const uint32_t attended_width = std::max(q_width, config.recurrent.value_width());
   const uint32_t mlp_width =
       std::max({config.intermediate, config.expert_intermediate, config.shared_intermediate});
   // In decode the experts of one token are computed together, in prefill those of many tokens.
@@ -20,15 +21,20 @@ Activations Activations::layout(Arena& arena, const ModelConfig& config, const R
   a.q = arena.take<float>(chunk * q_width);
   a.k = arena.take<float>(chunk * kv_width);
   a.v = arena.take<float>(chunk * kv_width);
-  a.attended = arena.take<float>(chunk * q_width);
+  a.attended = arena.take<float>(chunk * attended_width);
+  if (config.attention_gate) a.gated_q = arena.take<float>(2 * chunk * q_width);
+  if (config.recurrent.kernel > 0) {
+    a.mixed = arena.take<float>(chunk * config.recurrent.projection_width());
+    a.convolved = arena.take<float>(chunk * config.recurrent.channels());
+  }
   a.scores = arena.take<float>(uint64_t{limits.threads} * (config.heads / config.kv_heads) *
                                limits.context);
   a.rope_cos = arena.take<float>(chunk * (config.rope.dimensions / 2));
   a.rope_sin = arena.take<float>(chunk * (config.rope.dimensions / 2));
   a.gate = arena.take<float>(uint64_t{a.mlp_vectors} * mlp_width);
   a.up = arena.take<float>(uint64_t{a.mlp_vectors} * mlp_width);
-  a.inputs =
-      InputScratch::layout(arena, limits.chunk, std::max({config.hidden, q_width, mlp_width}));
+  a.inputs = InputScratch::layout(arena, limits.chunk,
+                                  std::max({config.hidden, attended_width, mlp_width}));
   if (config.experts > 0) {
     a.router = arena.take<float>(chunk * config.experts);
     a.router_scores = arena.take<float>(uint64_t{limits.threads} * config.experts);

@@ -26,6 +26,12 @@ void read_window(const JsonObject& json, ModelConfig& config);
 // The same where use_sliding_window says whether, and max_window_layers from which layer on.
 void read_switched_window(const JsonObject& json, ModelConfig& config);
 
+// layer_types of "linear_attention" and "full_attention", or every full_attention_interval-th layer
+// full; and the sizes of linear attention (linear_*), where a layer has it.
+void read_linear_attention(const JsonObject& json, ModelConfig& config);
+// Throws Error where the sizes of the recurrent layers do not fit together.
+void check_recurrent(const JsonObject& json, const RecurrentConfig& recurrent);
+
 // intermediate_size, where a layer is dense. After the experts.
 void read_dense_mlp(const JsonObject& json, ModelConfig& config);
 

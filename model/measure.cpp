@@ -56,7 +56,7 @@ void check_all_tensors_used(const Checkpoint& checkpoint, const Trunk& trunk,
 
 void declare_model(const ModelConfig& config, const Checkpoint& checkpoint,
                    std::optional<ExpertSource>& experts, std::optional<Trunk>& trunk) {
-  const std::vector<ExpertNames> names = expert_names(config);
+  const std::vector<ExpertNames> names = expert_names(config, checkpoint);
   if (!names.empty()) experts.emplace(checkpoint, names);
   trunk.emplace(checkpoint);
   make_network(config, *trunk, experts ? &*experts : nullptr);  // declares the tensors
@@ -79,17 +79,19 @@ ModelMeasure measure_model(const ModelConfig& config, const ModelOptions& option
                 " that are supported; lower --threads");
   }
   measure.kv_shape = {
-      .layers = config.layers,
+      .layers = static_cast<uint32_t>(std::ranges::count(config.mixers, Mixer::attention)),
       .kv_heads = config.kv_heads,
       .head_dim = config.head_dim,
       .context = limits.context,
       .format = options.compute == Compute::f32 ? kernels::KvFormat::f32 : kernels::KvFormat::f16};
+  measure.recurrent_shape = RecurrentShape::of(config);
   Arena activations;
   Activations::layout(activations, config, limits);
   measure.inputs = {
       .process_bytes = resident_bytes() + kRuntimeBytes + limits.threads * kThreadBytes,
       .trunk_bytes = trunk.bytes(),
       .kv_bytes = KvCache::bytes(measure.kv_shape),
+      .state_bytes = RecurrentState::bytes(measure.recurrent_shape),
       .scratch_bytes = activations.bytes(),
       .experts = experts ? &*experts : nullptr,
       .experts_per_token = config.experts_per_token,

@@ -22,6 +22,7 @@ void declare_model(const ModelConfig& config, const Checkpoint& checkpoint,
 struct ModelMeasure {
   RunLimits limits;
   KvShape kv_shape;
+  RecurrentShape recurrent_shape;
   PlanInputs inputs;  // for plan_memory(); borrows experts
 };
 

@@ -121,7 +121,7 @@ TEST_P(Golden, DefaultComputeStaysNearTheOriginal) {
 }
 
 std::vector<std::string> dense_cases() {
-  return {"llama", "llama3_rope", "mistral", "qwen2", "qwen3"};
+  return {"llama", "llama3_rope", "mistral", "qwen2", "qwen3", "qwen3_5"};
 }
 
 std::vector<std::string> moe_cases() {
@@ -131,6 +131,7 @@ std::vector<std::string> moe_cases() {
           "qwen3_moe",
           "glm4_moe",
           "minimax_m2",
+          "qwen3_next",
           "tq3_qwen3_moe",
           "tq4_qwen3_moe",
           "tq3a_tq2e_qwen3_moe",
