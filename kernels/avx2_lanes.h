@@ -85,6 +85,19 @@ inline float largest_lane(Lanes a) {
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
 
+// Of 16 pairs, a holding eight and b the others: the first, or the second, of each.
+template <int kSelect>
+inline Lanes of_pairs(Lanes a, Lanes b) {
+  // Shuffling works within the halves of a register: 0 2 8 10 and 4 6 12 14 come out.
+  const auto eight = [](__m256 low, __m256 high) {
+    const __m256d pairs = _mm256_castps_pd(_mm256_shuffle_ps(low, high, kSelect));
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(pairs, 0b11'01'10'00));
+  };
+  return {eight(a.low, a.high), eight(b.low, b.high)};
+}
+inline Lanes firsts_of_pairs(Lanes a, Lanes b) { return of_pairs<0b10'00'10'00>(a, b); }
+inline Lanes seconds_of_pairs(Lanes a, Lanes b) { return of_pairs<0b11'01'11'01>(a, b); }
+
 inline Integers splat_integer(int32_t value) {
   return {_mm256_set1_epi32(value), _mm256_set1_epi32(value)};
 }

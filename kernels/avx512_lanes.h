@@ -52,6 +52,16 @@ inline Lanes maximum(Lanes a, Lanes b) { return {_mm512_max_ps(a.v, b.v)}; }
 inline Lanes minimum(Lanes a, Lanes b) { return {_mm512_min_ps(a.v, b.v)}; }
 inline float largest_lane(Lanes a) { return _mm512_reduce_max_ps(a.v); }
 
+// Of 16 pairs, a holding eight and b the others: the first, or the second, of each.
+inline Lanes firsts_of_pairs(Lanes a, Lanes b) {
+  const __m512i from = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  return {_mm512_permutex2var_ps(a.v, from, b.v)};
+}
+inline Lanes seconds_of_pairs(Lanes a, Lanes b) {
+  const __m512i from = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+  return {_mm512_permutex2var_ps(a.v, from, b.v)};
+}
+
 inline Integers splat_integer(int32_t value) { return {_mm512_set1_epi32(value)}; }
 inline Integers operator+(Integers a, Integers b) { return {_mm512_add_epi32(a.v, b.v)}; }
 inline Integers operator-(Integers a, Integers b) { return {_mm512_sub_epi32(a.v, b.v)}; }

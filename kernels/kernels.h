@@ -32,10 +32,11 @@ enum class Format : uint8_t {
   turboquant,  // codebook indices + F16 scales, see Matrix
 };
 
-// How a TurboQuant matrix lies in memory.
+// How a matrix lies in memory.
 enum class Layout : uint8_t {
-  rows,   // the words of MLX files, row after row
-  tiles,  // the kernels' own order, for 16 rows at once; kernels/tiles.h draws it
+  rows,     // row after row; of TurboQuant the words of MLX files
+  tiles,    // TurboQuant alone: the kernels' own order, 16 rows at once; kernels/tiles.h draws it
+  columns,  // f32, f16, bf16 alone: input after input, of each the weights of all rows
 };
 
 // The centroids of a TurboQuant matrix, prepared for the kernels (make_codebook).
@@ -53,10 +54,10 @@ struct alignas(64) Codebook {
 // One weight matrix, as its file stores it: y = W x, W [rows, cols].
 struct Matrix {
   Format format = Format::f32;
-  Layout layout = Layout::rows;  // of turboquant; the others know rows alone
+  Layout layout = Layout::rows;
   uint32_t rows = 0;
   uint32_t cols = 0;
-  // f32, f16, bf16: [rows, cols], row-major.
+  // f32, f16, bf16: [rows, cols], row-major; in columns [cols, rows]. Both give the same bits.
   // turboquant in rows: U32 [rows, row_words]: floor(32/bits) indices per word (ternary: 20 base-3
   // digits), the first in the lowest bits, the last word of a row zero padded; row_words as
   // row_words() says.
@@ -156,8 +157,11 @@ struct AttentionTask {
   KvFormat format = KvFormat::f16;
   uint32_t head_dim = 0;
   uint32_t heads = 0;
-  uint32_t positions = 0;   // ≥ 1
-  float scale = 1;          // scores are scale * (q·k), the scale applied after the dot
+  uint32_t positions = 0;  // ≥ 1
+  float scale = 1;         // scores are scale * (q·k), the scale applied after the dot
+  // [heads]: of each head the score of one more position, which takes its share of the softmax and
+  // has no value; null: none. Its term of the softmax' sum is added last.
+  const float* sinks = nullptr;
   float* scores = nullptr;  // scratch [heads, positions]
   float* out = nullptr;     // [heads, head_dim]: Σ_t p_t v_t, t ascending, by fma
 };
@@ -239,6 +243,11 @@ struct Table {
   void (*sigmoid)(float* x, uint32_t n);
   // out = gate / (1 + exp(-gate)) * up; out may be gate.
   void (*swiglu)(const float* gate, const float* up, uint32_t n, float* out);
+  // The same of pairs [n] of gate and up, the gate at most `limit` and up within ±limit:
+  // out = gate / (1 + exp(-alpha * gate)) * (up + 1); out [n] overlaps pairs only if it is pairs.
+  void (*swiglu_clamped)(const float* pairs, uint32_t n, float limit, float alpha, float* out);
+  // x = max(x, 0)².
+  void (*relu_squared)(float* x, uint32_t n);
   // y += x;   y = fma(factor, x, y).
   void (*add)(const float* x, uint32_t n, float* y);
   void (*add_scaled)(float factor, const float* x, uint32_t n, float* y);

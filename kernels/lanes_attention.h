@@ -76,7 +76,7 @@ inline void attend(const AttentionTask& task) {
     for_each_block(task.positions, [&](size_t i, auto get, auto put) {
       put(scores + i, get(scores + i) * splat(task.scale));
     });
-    softmax(scores, task.positions);
+    softmax_beside(task.sinks == nullptr ? nullptr : task.sinks + head, scores, task.positions);
   }
   for_each_block(size_t{task.heads} * task.head_dim,
                  [&](size_t i, auto, auto put) { put(task.out + i, splat(0)); });

@@ -94,20 +94,32 @@ inline void rope_pairs(float* x, uint32_t heads, uint32_t head_dim, uint32_t dim
   }
 }
 
-inline void softmax(float* x, uint32_t n) {
+inline float first_lane(Lanes a) {
+  float lanes[kLanes];
+  store(lanes, a);
+  return lanes[0];
+}
+
+// sink: one more term of the sum, of which nothing comes out; null: none.
+inline void softmax_beside(const float* sink, float* x, uint32_t n) {
   const size_t whole = n - n % kLanes;
   Lanes largest_so_far = splat(x[0]);
   for (size_t i = 0; i < whole; i += kLanes) largest_so_far = maximum(load(x + i), largest_so_far);
   float largest = largest_lane(largest_so_far);
   for (size_t i = whole; i < n; ++i) largest = x[i] > largest ? x[i] : largest;
+  if (sink != nullptr && *sink > largest) largest = *sink;
   Lanes total = splat(0);
   for_each_block(n, [&](size_t i, auto get, auto put) {
     put(x + i, exp_lanes(get(x + i) - splat(largest)));
     total = total + get(x + i);  // loaded again, because lanes behind the end must add 0
   });
-  const Lanes divisor = splat(sum(total));
+  float terms = sum(total);
+  if (sink != nullptr) terms += first_lane(exp_lanes(splat(*sink - largest)));
+  const Lanes divisor = splat(terms);
   for_each_block(n, [&](size_t i, auto get, auto put) { put(x + i, get(x + i) / divisor); });
 }
+
+inline void softmax(float* x, uint32_t n) { softmax_beside(nullptr, x, n); }
 
 inline void sigmoid(float* x, uint32_t n) {
   for_each_block(n, [&](size_t i, auto get, auto put) {
@@ -119,6 +131,30 @@ inline void swiglu(const float* gate, const float* up, uint32_t n, float* out) {
   for_each_block(n, [&](size_t i, auto get, auto put) {
     const Lanes g = get(gate + i);
     put(out + i, g / (splat(1) + exp_lanes(-g)) * get(up + i));
+  });
+}
+
+// Loads the first count ≤ 16 floats, and zeros behind them.
+inline Lanes load_at_most(const float* from, size_t count) {
+  return count == kLanes ? load(from) : load_first(from, count);
+}
+
+inline void swiglu_clamped(const float* pairs, uint32_t n, float limit, float alpha, float* out) {
+  for_each_block(n, [&](size_t i, auto, auto put) {
+    const size_t count = 2 * (n - i < kLanes ? n - i : kLanes);
+    const size_t low = count < kLanes ? count : kLanes;
+    const Lanes a = load_at_most(pairs + 2 * i, low);
+    const Lanes b = count > low ? load_at_most(pairs + 2 * i + low, count - low) : splat(0);
+    const Lanes gate = minimum(splat(limit), firsts_of_pairs(a, b));
+    const Lanes up = maximum(splat(-limit), minimum(splat(limit), seconds_of_pairs(a, b)));
+    put(out + i, gate / (splat(1) + exp_lanes(-(splat(alpha) * gate))) * (up + splat(1)));
+  });
+}
+
+inline void relu_squared(float* x, uint32_t n) {
+  for_each_block(n, [&](size_t i, auto get, auto put) {
+    const Lanes positive = maximum(splat(0), get(x + i));
+    put(x + i, positive * positive);
   });
 }
 

@@ -3,6 +3,7 @@
 
 #include "kernels/lanes_attention.h"
 #include "kernels/lanes_codebook.h"
+#include "kernels/lanes_columns.h"
 #include "kernels/lanes_elementwise.h"
 #include "kernels/lanes_encode.h"
 #include "kernels/lanes_integer.h"
@@ -16,13 +17,17 @@ namespace sluice::kernels {
 namespace {
 
 inline void matmul(const Matrix& w, const MatmulTask& task, const float* x, float* y) {
+  const bool columns = w.layout == Layout::columns;
   switch (w.format) {
     case Format::f32:
-      return matmul_floats<F32Weights>(w.data, w.cols, task, x, y);
+      return columns ? matmul_columns<F32Weights>(w, task, x, y)
+                     : matmul_floats<F32Weights>(w.data, w.cols, task, x, y);
     case Format::f16:
-      return matmul_floats<F16Weights>(w.data, w.cols, task, x, y);
+      return columns ? matmul_columns<F16Weights>(w, task, x, y)
+                     : matmul_floats<F16Weights>(w.data, w.cols, task, x, y);
     case Format::bf16:
-      return matmul_floats<Bf16Weights>(w.data, w.cols, task, x, y);
+      return columns ? matmul_columns<Bf16Weights>(w, task, x, y)
+                     : matmul_floats<Bf16Weights>(w.data, w.cols, task, x, y);
     case Format::turboquant:
       return matmul_codebook(w, task, x, y);
   }
@@ -43,6 +48,8 @@ constexpr Table table_of(Isa isa, const char* name) {
       .softmax = softmax,
       .sigmoid = sigmoid,
       .swiglu = swiglu,
+      .swiglu_clamped = swiglu_clamped,
+      .relu_squared = relu_squared,
       .add = add,
       .add_scaled = add_scaled,
       .attention = attention,

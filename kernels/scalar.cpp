@@ -87,11 +87,13 @@ float element(Format format, const std::byte* data, size_t index) {
   }
 }
 
-float dot(Format format, const std::byte* weights, size_t first, const float* x, uint32_t n) {
+// The weights lie at first, first + stride, ...
+float dot(Format format, const std::byte* weights, size_t first, const float* x, uint32_t n,
+          size_t stride = 1) {
   Lanes lanes;
   for (uint32_t i = 0; i < n; i += kLanes) {
     for (uint32_t j = 0; j < kLanes; ++j) {
-      const float w = i + j < n ? element(format, weights, first + i + j) : 0.0f;
+      const float w = i + j < n ? element(format, weights, first + (i + j) * stride) : 0.0f;
       const float value = i + j < n ? x[i + j] : 0.0f;
       lanes.lane[j] = std::fma(w, value, lanes.lane[j]);
     }
@@ -166,14 +168,17 @@ float turboquant_dot(const Matrix& w, uint32_t row, const float* x) {
   return sum(row_lanes);
 }
 
+float row_dot(const Matrix& w, uint32_t row, const float* x) {
+  if (w.format == Format::turboquant) return turboquant_dot(w, row, x);
+  if (w.layout == Layout::columns) return dot(w.format, w.data, row, x, w.cols, w.rows);
+  return dot(w.format, w.data, size_t{row} * w.cols, x, w.cols);
+}
+
 void matmul(const Matrix& w, const MatmulTask& task, const float* x, float* y) {
   for (uint32_t v = 0; v < task.vectors; ++v) {
     const float* input = x + size_t{v} * task.x_stride;
     for (uint32_t row = task.row_begin; row < task.row_end; ++row) {
-      y[size_t{v} * task.y_stride + row] =
-          w.format == Format::turboquant
-              ? turboquant_dot(w, row, input)
-              : dot(w.format, w.data, size_t{row} * w.cols, input, w.cols);
+      y[size_t{v} * task.y_stride + row] = row_dot(w, row, input);
     }
   }
 }
@@ -335,17 +340,22 @@ void rope_pairs(float* x, uint32_t heads, uint32_t head_dim, uint32_t dim, const
   }
 }
 
-void softmax(float* x, uint32_t n) {
+// sink: one more term of the sum, of which nothing comes out; null: none.
+void softmax_beside(const float* sink, float* x, uint32_t n) {
   float largest = x[0];
   for (uint32_t i = 1; i < n; ++i) largest = x[i] > largest ? x[i] : largest;
+  if (sink != nullptr && *sink > largest) largest = *sink;
   Lanes total;
   for (uint32_t i = 0; i < n; ++i) {
     x[i] = exp_f32(x[i] - largest);
     total.lane[i % kLanes] += x[i];
   }
-  const float divisor = sum(total);
+  float divisor = sum(total);
+  if (sink != nullptr) divisor += exp_f32(*sink - largest);
   for (uint32_t i = 0; i < n; ++i) x[i] /= divisor;
 }
+
+void softmax(float* x, uint32_t n) { softmax_beside(nullptr, x, n); }
 
 void sigmoid(float* x, uint32_t n) {
   for (uint32_t i = 0; i < n; ++i) x[i] = 1.0f / (1.0f + exp_f32(-x[i]));
@@ -353,6 +363,22 @@ void sigmoid(float* x, uint32_t n) {
 
 void swiglu(const float* gate, const float* up, uint32_t n, float* out) {
   for (uint32_t i = 0; i < n; ++i) out[i] = gate[i] / (1.0f + exp_f32(-gate[i])) * up[i];
+}
+
+void swiglu_clamped(const float* pairs, uint32_t n, float limit, float alpha, float* out) {
+  for (uint32_t i = 0; i < n; ++i) {
+    const float gate = limit < pairs[2 * i] ? limit : pairs[2 * i];
+    const float high = limit < pairs[2 * i + 1] ? limit : pairs[2 * i + 1];
+    const float up = -limit > high ? -limit : high;
+    out[i] = gate / (1.0f + exp_f32(-(alpha * gate))) * (up + 1.0f);
+  }
+}
+
+void relu_squared(float* x, uint32_t n) {
+  for (uint32_t i = 0; i < n; ++i) {
+    const float positive = 0.0f > x[i] ? 0.0f : x[i];
+    x[i] = positive * positive;
+  }
 }
 
 void add(const float* x, uint32_t n, float* y) {
@@ -372,7 +398,7 @@ void attention(const AttentionTask& task) {
     for (uint32_t t = 0; t < task.positions; ++t) {
       scores[t] = dot(format, task.k, size_t{t} * task.head_dim, q, task.head_dim) * task.scale;
     }
-    softmax(scores, task.positions);
+    softmax_beside(task.sinks == nullptr ? nullptr : task.sinks + head, scores, task.positions);
     for (uint32_t i = 0; i < task.head_dim; ++i) out[i] = 0;
     for (uint32_t t = 0; t < task.positions; ++t) {
       for (uint32_t i = 0; i < task.head_dim; ++i) {
@@ -408,6 +434,8 @@ constexpr Table kTable = {
     .softmax = softmax,
     .sigmoid = sigmoid,
     .swiglu = swiglu,
+    .swiglu_clamped = swiglu_clamped,
+    .relu_squared = relu_squared,
     .add = add,
     .add_scaled = add_scaled,
     .attention = attention,

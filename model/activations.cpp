@@ -31,23 +31,26 @@ Activations Activations::layout(Arena& arena, const ModelConfig& config, const R
                                limits.context);
   a.rope_cos = arena.take<float>(chunk * (config.rope.dimensions / 2));
   a.rope_sin = arena.take<float>(chunk * (config.rope.dimensions / 2));
-  a.gate = arena.take<float>(uint64_t{a.mlp_vectors} * mlp_width);
+  const uint32_t pairs_width = config.expert_gate_up_pairs ? 2 * config.expert_intermediate : 0;
+  a.gate = arena.take<float>(uint64_t{a.mlp_vectors} * std::max(mlp_width, pairs_width));
   a.up = arena.take<float>(uint64_t{a.mlp_vectors} * mlp_width);
-  a.inputs = InputScratch::layout(arena, limits.chunk,
-                                  std::max({config.hidden, attended_width, mlp_width}));
+  a.inputs = InputScratch::layout(
+      arena, limits.chunk,
+      std::max({config.hidden, attended_width, mlp_width, config.expert_latent}));
   if (config.experts > 0) {
     a.router = arena.take<float>(chunk * config.experts);
     a.router_scores = arena.take<float>(uint64_t{limits.threads} * config.experts);
     a.router_order = arena.take<uint32_t>(uint64_t{limits.threads} * config.experts);
     if (config.shared_intermediate > 0) a.shared = arena.take<float>(chunk * config.hidden);
-    a.expert_rows = arena.take<float>(chunk * config.experts_per_token * config.hidden);
-    a.gathered = arena.take<float>(uint64_t{a.mlp_vectors} * config.hidden);
+    if (config.expert_latent > 0) a.latent = arena.take<float>(chunk * config.expert_latent);
+    a.expert_rows = arena.take<float>(chunk * config.experts_per_token * config.expert_width());
+    a.gathered = arena.take<float>(uint64_t{a.mlp_vectors} * config.expert_width());
     a.chosen = arena.take<uint32_t>(chunk * config.experts_per_token);
     a.chosen_weights = arena.take<float>(chunk * config.experts_per_token);
     a.pairs = arena.take<uint32_t>(chunk * config.experts_per_token);
     a.first_pair = arena.take<uint32_t>(uint64_t{config.experts} + 1);
     a.gathered_inputs =
-        InputScratch::layout(arena, a.mlp_vectors, std::max(config.hidden, mlp_width));
+        InputScratch::layout(arena, a.mlp_vectors, std::max(config.expert_width(), mlp_width));
   }
   a.logits = arena.take<float>(uint64_t{limits.logits} * config.vocabulary);
   return a;

@@ -124,6 +124,11 @@ struct ModelConfig {
   uint32_t experts = 0;              // num_experts | num_local_experts | n_routed_experts
   uint32_t experts_per_token = 0;    // num_experts_per_tok; 1..experts
   uint32_t expert_intermediate = 0;  // moe_intermediate_size; of some families intermediate_size
+  // Where routed experts work on a projection of the hidden state, its width; 0: on the state.
+  uint32_t expert_latent = 0;
+  uint32_t expert_width() const { return expert_latent > 0 ? expert_latent : hidden; }
+  // An expert's gate and up are one matrix of 2 * expert_intermediate rows, theirs in turn.
+  bool expert_gate_up_pairs = false;
   uint32_t shared_intermediate = 0;  // of all shared experts of a layer together; 0: none
   RouterConfig router;
   std::vector<bool> moe_layer;  // [layers]

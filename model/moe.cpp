@@ -17,38 +17,56 @@ constexpr uint32_t kSweepBatch = 2;
 // them as a decode step's working set.
 constexpr uint32_t kSweepTokens = 9;
 
+// Of gpt_oss, in whose files they are not written.
+constexpr float kSwigluLimit = 7.0f;
+constexpr float kSwigluAlpha = 1.702f;
+
 }  // namespace
 
 Moe::Moe(Trunk& trunk, Router router, std::optional<SharedExpert> shared, const ModelConfig& config,
-         const ExpertSource& source, uint32_t source_layer)
+         const ExpertSource& source, uint32_t source_layer, ExpertForm form)
     : hidden_(config.hidden),
+      inputs_(config.expert_width()),
       width_(config.expert_intermediate),
       experts_(config.experts),
       top_k_(config.experts_per_token),
       source_layer_(source_layer),
       model_layer_(source.model_layer(source_layer)),
       router_(std::move(router)),
-      shared_(std::move(shared)) {
+      shared_(std::move(shared)),
+      form_(std::move(form)) {
   const std::span<const ProjectionFormat> formats = source.projections(source_layer);
-  SLUICE_CHECK(formats.size() == stored_.size());
-  for (uint32_t i = 0; i < stored_.size(); ++i) {
-    kernels::Matrix& matrix = stored_[i];
-    matrix.rows = formats[i].rows;
-    matrix.cols = formats[i].cols;
-    if (formats[i].dtype == DType::u32) {
-      tables_[i] =
-          read_turboquant_tables(trunk, formats[i].prefix, matrix.cols, config.turboquant.rotated);
-      matrix.format = kernels::Format::turboquant;
-      if (formats[i].layout == MatrixLayout::tiles) matrix.layout = kernels::Layout::tiles;
-      matrix.group = formats[i].group;
-      matrix.codebook = tables_[i] ? &tables_[i]->codebook : nullptr;
-    } else {
-      matrix.format = plain_format(formats[i].dtype);
-    }
-  }
+  const bool gate_apart = form_.activation == ExpertActivation::swiglu;
+  SLUICE_CHECK(formats.size() == (gate_apart ? 3u : 2u));
+  SLUICE_CHECK(form_.latent.has_value() == (config.expert_latent > 0));
+  down_ = static_cast<uint32_t>(formats.size()) - 1;
+  for (uint32_t m = 0; m <= down_; ++m) bind(trunk, config, formats[m], m);
   const bool one_input =
-      same_preparation(stored_[kGate], tables_[kGate].get(), stored_[kUp], tables_[kUp].get());
-  input_of_ = {kGate, one_input ? kGate : kUp};
+      gate_apart && same_preparation(stored_[0], tables_[0].get(), stored_[1], tables_[1].get());
+  input_of_ = {0, one_input ? 0u : 1u};
+}
+
+// What all experts have in common of one matrix.
+void Moe::bind(Trunk& trunk, const ModelConfig& config, const ProjectionFormat& format,
+               uint32_t m) {
+  kernels::Matrix& matrix = stored_[m];
+  matrix.rows = format.rows;
+  matrix.cols = format.cols;
+  if (format.dtype == DType::u32) {
+    tables_[m] =
+        read_turboquant_tables(trunk, format.prefix, matrix.cols, config.turboquant.rotated);
+    matrix.format = kernels::Format::turboquant;
+    if (format.layout == MatrixLayout::tiles) matrix.layout = kernels::Layout::tiles;
+    matrix.group = format.group;
+    matrix.codebook = tables_[m] ? &tables_[m]->codebook : nullptr;
+  } else {
+    matrix.format = plain_format(format.dtype);
+    if (format.layout == MatrixLayout::columns) matrix.layout = kernels::Layout::columns;
+  }
+  if (format.bias.empty()) return;
+  biases_[m].data =
+      trunk.tensor(format.bias, kPlainDTypes, std::array<uint64_t, 2>{experts_, format.rows});
+  biases_[m].format = plain_format(trunk.checkpoint().at(format.bias).dtype);
 }
 
 void Moe::forward(const float* x, Run& run, float* y) const {
@@ -74,7 +92,8 @@ void Moe::forward(const float* x, Run& run, float* y) const {
     shared_->forward(x, run, a.shared);
     run.experts->poll();
   }
-  prepare_inputs(x, run);
+  const float* input = experts_input(x, run);
+  prepare_inputs(input, run);
   std::vector<Ready> ready;
   for (;;) {
     ready.clear();
@@ -92,7 +111,7 @@ void Moe::forward(const float* x, Run& run, float* y) const {
                        .count = count,
                        .matrices = stored_});
       const ExpertView view = fetch.view(*i);
-      for (uint32_t m = 0; m < stored_.size(); ++m) {
+      for (uint32_t m = 0; m <= down_; ++m) {
         ready.back().matrices[m].data = view[m].data;
         ready.back().matrices[m].scales = view[m].scales;
       }
@@ -100,10 +119,20 @@ void Moe::forward(const float* x, Run& run, float* y) const {
       if (rows + run.tokens > a.mlp_vectors) break;  // the next might not fit
     }
     if (ready.empty()) break;
-    compute(ready, x, run);
+    compute(ready, input, run);
     for (const Ready& expert : ready) fetch.release(expert.fetch_index);
   }
   sum_experts(run, y);
+}
+
+// x [tokens, hidden] as the experts read it, [tokens, inputs_].
+const float* Moe::experts_input(const float* x, Run& run) const {
+  if (!form_.latent) return x;
+  Activations& a = *run.activations;
+  const LinearCall call[] = {{&form_.latent->in, a.latent, inputs_}};
+  apply_linears(run.compute, call, x, hidden_, run.tokens, a.inputs);
+  run.experts->poll();
+  return a.latent;
 }
 
 void Moe::report_routing(const Run& run) const {
@@ -135,20 +164,20 @@ void Moe::group_pairs(Run& run) const {
 // for gate and up together, if they do too.
 void Moe::prepare_inputs(const float* x, Run& run) const {
   Activations& a = *run.activations;
-  for (const uint32_t m : {kGate, kUp}) {
+  for (uint32_t m = 0; m < down_; ++m) {
     if (!needs_preparation(stored_[m]) || input_of_[m] != m) continue;
     run.compute.workers->run(run.tokens, [&](uint32_t t, uint32_t) {
-      prepare_vector(run.compute, stored_[m], tables_[m].get(), x + uint64_t{t} * hidden_,
+      prepare_vector(run.compute, stored_[m], tables_[m].get(), x + uint64_t{t} * inputs_,
                      a.inputs.slots[m], t, a.inputs.max_cols);
     });
   }
 }
 
-std::vector<Moe::Block> Moe::blocks(std::span<const Ready> ready,
-                                    std::span<const uint32_t> matrices, uint32_t threads) const {
+std::vector<Moe::Block> Moe::blocks(std::span<const Ready> ready, uint32_t first_matrix,
+                                    uint32_t end_matrix, uint32_t threads) const {
   std::vector<Block> blocks;
   for (uint32_t r = 0; r < ready.size(); ++r) {
-    for (const uint32_t m : matrices) {
+    for (uint32_t m = first_matrix; m < end_matrix; ++m) {
       const uint32_t rows = stored_[m].rows;
       const uint32_t step = rows_per_task(stored_[m], ready[r].count, threads);
       for (uint32_t begin = 0; begin < rows; begin += step) {
@@ -163,9 +192,9 @@ void Moe::compute(std::span<Ready> ready, const float* x, Run& run) const {
   const ComputeContext& context = run.compute;
   Activations& a = *run.activations;
   InputScratch& gathered = a.gathered_inputs;
-  std::array<PreparedInput, 3> inputs;
-  for (const uint32_t m : {kGate, kUp}) {
-    inputs[m] = prepared_input(context, stored_[m], tables_[m].get(), x, hidden_,
+  std::array<PreparedInput, kMaxProjections> inputs;
+  for (uint32_t m = 0; m < down_; ++m) {
+    inputs[m] = prepared_input(context, stored_[m], tables_[m].get(), x, inputs_,
                                a.inputs.slots[input_of_[m]], a.inputs.max_cols);
   }
 
@@ -175,75 +204,123 @@ void Moe::compute(std::span<Ready> ready, const float* x, Run& run) const {
     expert.first_row = rows;
     for (uint32_t i = 0; i < expert.count; ++i, ++rows) {
       const uint32_t token = a.pairs[a.first_pair[expert.expert] + i] / top_k_;
-      for (const uint32_t m : {kGate, kUp}) {
+      for (uint32_t m = 0; m < down_; ++m) {
         if (input_of_[m] != m) continue;
         gather_vector(stored_[m], inputs[m], token, gathered.slots[m], rows, gathered.max_cols);
       }
     }
   }
-
-  const uint32_t threads = context.workers->threads();
-  const std::vector<Block> gate_up = blocks(ready, std::array{kGate, kUp}, threads);
-  context.workers->run(static_cast<uint32_t>(gate_up.size()), [&](uint32_t task, uint32_t) {
-    const Block& block = gate_up[task];
-    const Ready& expert = ready[block.ready];
-    float* out = (block.matrix == kGate ? a.gate : a.up) + uint64_t{expert.first_row} * width_;
-    multiply(
-        context, expert.matrices[block.matrix],
-        {.row_begin = block.begin,
-         .row_end = block.end,
-         .vectors = expert.count,
-         .y_stride = width_},
-        skip_vectors(gathered_input(inputs[block.matrix], gathered.slots[input_of_[block.matrix]],
-                                    gathered.max_cols),
-                     expert.first_row),
-        out);
-  });
-  run.experts->poll();
+  for (uint32_t m = 0; m < down_; ++m) {
+    inputs[m] = gathered_input(inputs[m], gathered.slots[input_of_[m]], gathered.max_cols);
+  }
+  multiply_blocks(ready, 0, down_, inputs, run, {a.gate, a.up, nullptr});
 
   context.workers->run(rows, [&](uint32_t row, uint32_t) {
-    float* gate = a.gate + uint64_t{row} * width_;
-    context.kernels->swiglu(gate, a.up + uint64_t{row} * width_, width_, gate);
-    if (needs_preparation(stored_[kDown])) {
-      prepare_vector(context, stored_[kDown], tables_[kDown].get(), gate, gathered.slots[kDown],
-                     row, gathered.max_cols);
+    const float* activated = activate(row, run);
+    if (needs_preparation(stored_[down_])) {
+      prepare_vector(context, stored_[down_], tables_[down_].get(), activated,
+                     gathered.slots[down_], row, gathered.max_cols);
     }
   });
-  inputs[kDown] = prepared_input(context, stored_[kDown], tables_[kDown].get(), a.gate, width_,
-                                 gathered.slots[kDown], gathered.max_cols);
+  const float* activated = form_.activation == ExpertActivation::swiglu_clamped ? a.up : a.gate;
+  inputs[down_] = prepared_input(context, stored_[down_], tables_[down_].get(), activated, width_,
+                                 gathered.slots[down_], gathered.max_cols);
+  std::array<float*, kMaxProjections> outputs{};
+  outputs[down_] = a.gathered;
+  multiply_blocks(ready, down_, down_ + 1, inputs, run, outputs);
+}
 
-  const std::vector<Block> down = blocks(ready, std::array{kDown}, threads);
-  context.workers->run(static_cast<uint32_t>(down.size()), [&](uint32_t task, uint32_t) {
-    const Block& block = down[task];
+// Matrices [first_matrix, end_matrix) of the experts that are ready times their gathered inputs, to
+// outputs[matrix], [rows, the matrix' rows]; those of down go on to their pairs' places.
+void Moe::multiply_blocks(std::span<const Ready> ready, uint32_t first_matrix, uint32_t end_matrix,
+                          std::span<const PreparedInput> inputs, Run& run,
+                          const std::array<float*, kMaxProjections>& outputs) const {
+  const ComputeContext& context = run.compute;
+  const Activations& a = *run.activations;
+  const std::vector<Block> tasks =
+      blocks(ready, first_matrix, end_matrix, context.workers->threads());
+  context.workers->run(static_cast<uint32_t>(tasks.size()), [&](uint32_t task, uint32_t) {
+    const Block& block = tasks[task];
     const Ready& expert = ready[block.ready];
-    float* out = a.gathered + uint64_t{expert.first_row} * hidden_;
-    multiply(context, expert.matrices[kDown],
+    const uint32_t stride = stored_[block.matrix].rows;
+    float* out = outputs[block.matrix] + uint64_t{expert.first_row} * stride;
+    multiply(context, expert.matrices[block.matrix],
              {.row_begin = block.begin,
               .row_end = block.end,
               .vectors = expert.count,
-              .y_stride = hidden_},
-             skip_vectors(inputs[kDown], expert.first_row), out);
+              .y_stride = stride},
+             skip_vectors(inputs[block.matrix], expert.first_row), out);
+    add_bias(context, block, expert, out);
+    if (block.matrix != down_) return;
     for (uint32_t i = 0; i < expert.count; ++i) {
       const uint32_t pair = a.pairs[a.first_pair[expert.expert] + i];
-      std::memcpy(a.expert_rows + uint64_t{pair} * hidden_ + block.begin,
-                  out + uint64_t{i} * hidden_ + block.begin,
+      std::memcpy(a.expert_rows + uint64_t{pair} * inputs_ + block.begin,
+                  out + uint64_t{i} * inputs_ + block.begin,
                   (block.end - block.begin) * sizeof(float));
     }
   });
   run.experts->poll();
 }
 
-void Moe::sum_experts(Run& run, float* y) const {
+// To the block's rows of out [expert.count, rows]. The biases stay as they are stored: as floats
+// those of a large model would take twice as much.
+void Moe::add_bias(const ComputeContext& context, const Block& block, const Ready& expert,
+                   float* out) const {
+  const Bias& bias = biases_[block.matrix];
+  if (bias.data == nullptr) return;
+  const uint64_t width = bias.format == kernels::Format::f32 ? 4 : 2;
+  const uint64_t stride = stored_[block.matrix].rows;
+  const std::byte* of_expert = bias.data + expert.expert * stride * width;
+  std::array<float, 256> values;
+  for (uint32_t begin = block.begin; begin < block.end;) {
+    const auto count = std::min<uint32_t>(block.end - begin, values.size());
+    context.kernels->to_f32(bias.format, of_expert + begin * width, count, values.data());
+    for (uint32_t v = 0; v < expert.count; ++v) {
+      context.kernels->add(values.data(), count, out + v * stride + begin);
+    }
+    begin += count;
+  }
+}
+
+// One row of the first matrices' outputs to what down reads, [width_]; returns it.
+const float* Moe::activate(uint32_t row, Run& run) const {
   const Activations& a = *run.activations;
+  const kernels::Table& kernels = *run.compute.kernels;
+  float* first = a.gate + uint64_t{row} * stored_[0].rows;
+  float* second = a.up + uint64_t{row} * width_;
+  switch (form_.activation) {
+    case ExpertActivation::swiglu:
+      kernels.swiglu(first, second, width_, first);
+      return first;
+    case ExpertActivation::swiglu_clamped:
+      kernels.swiglu_clamped(first, width_, kSwigluLimit, kSwigluAlpha, second);
+      return second;
+    case ExpertActivation::relu_squared:
+      break;
+  }
+  kernels.relu_squared(first, width_);
+  return first;
+}
+
+void Moe::sum_experts(Run& run, float* y) const {
+  Activations& a = *run.activations;
+  float* sums = form_.latent ? a.latent : y;
   run.compute.workers->run(run.tokens, [&](uint32_t t, uint32_t) {
-    float* out = y + uint64_t{t} * hidden_;
-    std::fill(out, out + hidden_, 0.0f);
+    float* out = sums + uint64_t{t} * inputs_;
+    std::fill(out, out + inputs_, 0.0f);
     for (uint32_t j = 0; j < top_k_; ++j) {
       const uint64_t pair = uint64_t{t} * top_k_ + j;
-      run.compute.kernels->add_scaled(a.chosen_weights[pair], a.expert_rows + pair * hidden_,
-                                      hidden_, out);
+      run.compute.kernels->add_scaled(a.chosen_weights[pair], a.expert_rows + pair * inputs_,
+                                      inputs_, out);
     }
-    if (shared_) run.compute.kernels->add(a.shared + uint64_t{t} * hidden_, hidden_, out);
+  });
+  if (form_.latent) {
+    const LinearCall call[] = {{&form_.latent->out, y, hidden_}};
+    apply_linears(run.compute, call, sums, inputs_, run.tokens, a.inputs);
+  }
+  if (!shared_) return;
+  run.compute.workers->run(run.tokens, [&](uint32_t t, uint32_t) {
+    run.compute.kernels->add(a.shared + uint64_t{t} * hidden_, hidden_, y + uint64_t{t} * hidden_);
   });
 }
 

@@ -46,16 +46,17 @@ struct Activations {
   float* scores = nullptr;     // [threads, heads / kv_heads, context]
   float* rope_cos = nullptr;   // [chunk, rope.dimensions / 2]
   float* rope_sin = nullptr;
-  float* gate = nullptr;             // [mlp_vectors, mlp_width]
+  float* gate = nullptr;             // [mlp_vectors, mlp_width], or rows of gate and up in turn
   float* up = nullptr;               // [mlp_vectors, mlp_width]
   float* router = nullptr;           // [chunk, experts]
   float* router_scores = nullptr;    // [threads, experts]
   uint32_t* router_order = nullptr;  // [threads, experts]
   float* shared = nullptr;           // [chunk, hidden]: the shared experts' output
-  float* expert_rows =
-      nullptr;                 // [chunk * experts_per_token, hidden]: every expert's own output row
-  float* gathered = nullptr;   // [mlp_vectors, hidden]: outputs of the experts at hand
-  uint32_t* chosen = nullptr;  // [chunk, experts_per_token]: expert ids in router order
+  float* latent = nullptr;           // [chunk, expert_latent]: the experts' input, then their sum
+  // expert_width: of what routed experts read and write.
+  float* expert_rows = nullptr;  // [chunk * experts_per_token, expert_width]: every expert's output
+  float* gathered = nullptr;     // [mlp_vectors, expert_width]: outputs of the experts at hand
+  uint32_t* chosen = nullptr;    // [chunk, experts_per_token]: expert ids in router order
   float* chosen_weights = nullptr;  // [chunk, experts_per_token]
   uint32_t* pairs = nullptr;  // [chunk * experts_per_token]: token * k + rank, grouped by expert
   uint32_t* first_pair = nullptr;  // [experts + 1]: where each expert's pairs start

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "io/check.h"
+#include "kernels/columns.h"
 #include "kernels/tiles.h"
 
 namespace sluice {
@@ -15,6 +16,14 @@ kernels::TileShape tile_shape(const RecordProjection& projection) {
           .cols = projection.cols,
           .group = projection.group,
           .length = projection.codebook_length};
+}
+
+// A plain matrix in columns to rows.
+void transpose(const RecordProjection& projection, const std::byte* columns, std::byte* rows) {
+  kernels::columns_to_rows({.rows = projection.rows,
+                            .cols = projection.cols,
+                            .width = static_cast<uint32_t>(dtype_bytes(projection.dtype))},
+                           0, projection.rows, columns, rows);
 }
 
 // Clears what says nothing in the U32 words of rows: the bits above a word's codes, and those
@@ -77,7 +86,9 @@ void RecordPacker::pack(const ExpertView& expert, std::span<std::byte> record) c
     const MatrixLayout from = source_->formats[p].layout;
     std::byte* data = part(to.data);
     std::byte* scales = to.scales.size_bytes > 0 ? part(to.scales) : nullptr;
-    if (to.layout == from) {
+    if (from == MatrixLayout::columns) {
+      transpose(to, expert[p].data, data);
+    } else if (to.layout == from) {
       std::memcpy(data, expert[p].data, to.data.size_bytes);
       if (scales != nullptr) std::memcpy(scales, expert[p].scales, to.scales.size_bytes);
     } else if (to.layout == MatrixLayout::tiles) {
@@ -100,7 +111,11 @@ std::optional<std::string> RecordPacker::difference(const ExpertView& expert,
     const std::byte* source_scales = expert[p].scales;
     uint64_t data_bytes = to.data.size_bytes;
     uint64_t scale_bytes = to.scales.size_bytes;
-    if (source_->formats[p].layout != to.layout) {
+    if (source_->formats[p].layout == MatrixLayout::columns) {
+      scratch.resize(std::max<size_t>(scratch.size(), data_bytes));
+      transpose(to, source_data, scratch.data());
+      source_data = scratch.data();
+    } else if (source_->formats[p].layout != to.layout) {
       // Both in rows: whichever is in tiles is taken apart, and the words' padding says nothing.
       data_bytes = uint64_t{to.rows} * words_per_row(to.cols, to.codebook_length) * 4;
       scale_bytes = uint64_t{to.rows} * (to.cols / to.group) * 2;

@@ -1,5 +1,6 @@
 // RecordPacker: one layer's experts from the layout they are read in into records, and back for
-// comparison. TurboQuant matrices go into tiles (kernels/tiles.h) where they have such a form.
+// comparison. TurboQuant matrices go into tiles (kernels/tiles.h) where they have such a form, and
+// plain ones that lie in columns into rows.
 // Threads: any.
 #pragma once
 

@@ -23,6 +23,7 @@
 #include "model/tensor_copy.h"
 #include "model/workers.h"
 #include "stream/calibration_files.h"
+#include "stream/plain_stack.h"
 #include "stream/record_writer.h"
 
 namespace sluice {
@@ -129,7 +130,9 @@ class Repacking {
       prefixes.insert(names.per_expert_prefix);
       for (const std::string& prefix : prefixes) {
         for (const std::string_view name : tensor_names.under(prefix + ".")) {
-          if (!name.ends_with(".codebook") && !name.ends_with(".signs")) moved.insert(name);
+          const bool stays = name.ends_with(".codebook") || name.ends_with(".signs") ||
+                             is_expert_bias(names, prefix, name);
+          if (!stays) moved.insert(name);
         }
       }
     }
@@ -209,7 +212,7 @@ class Repacking {
 
   uint64_t output_bytes() const { return report_.record_bytes + report_.copied_bytes; }
 
-  // Of every tensor with a row per expert.
+  // Of every tensor with a row per expert: the router's, and the experts' biases.
   std::map<std::string, std::vector<uint32_t>, std::less<>> router_orders() const {
     std::map<std::string, std::vector<uint32_t>, std::less<>> orders;
     if (!report_.permuted) return orders;
@@ -219,6 +222,9 @@ class Repacking {
       for (const std::string_view name : tensor_names.under(names_[layer].router + ".")) {
         if (name.ends_with(".codebook") || name.ends_with(".signs")) continue;
         orders.emplace(name, order_[layer]);
+      }
+      for (const ProjectionFormat& format : layouts_[layer].formats) {
+        if (!format.bias.empty()) orders.emplace(format.bias, order_[layer]);
       }
       const std::string& correction = names_[layer].router_correction;
       if (!correction.empty()) orders.emplace(correction, order_[layer]);

@@ -33,7 +33,9 @@ std::vector<ExpertNames> transformer_experts(const ModelConfig& config,
          .router_correction = router.correction.empty() ? "" : block + "." + router.correction,
          .projections = {{"gate_proj", width, config.hidden, variant.expert.gate},
                          {"up_proj", width, config.hidden, variant.expert.up},
-                         {"down_proj", config.hidden, width, variant.expert.down}}});
+                         {"down_proj", config.hidden, width, variant.expert.down}},
+         .plain_stack = ExpertNames::PlainStack::rows,
+         .gate_and_up = "gate_up_proj"});
   }
   return names;
 }

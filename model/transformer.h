@@ -10,6 +10,7 @@
 //   model.layers.<L>.<feed_forward>.{gate,up,down}_proj               a dense layer's
 //   model.layers.<L>.<feed_forward>.experts.<E>.{<gate>,<up>,<down>}  a MoE layer's, or stacked
 //   model.layers.<L>.<feed_forward>.switch_mlp.{gate,up,down}_proj
+//   model.layers.<L>.<feed_forward>.experts.{gate_up_proj,down_proj}  stacks of plain numbers
 //   model.norm.weight, lm_head.weight
 //
 // where config.names may have something else in the place of "model." and "lm_head".

@@ -6,6 +6,7 @@
 
 #include "io/check.h"
 #include "io/error.h"
+#include "stream/plain_stack.h"
 #include "stream/record_layout.h"
 
 namespace sluice {
@@ -58,7 +59,10 @@ class LayerReader {
       check_names_beside_records();
       return checked(read_record_layout(checkpoint_, names_));
     }
-    const std::string stacked_prefix = classify();
+    const Found found = classify();
+    if (found.form == Form::plain_stack) {
+      return checked(read_plain_stack(checkpoint_, names_, found.prefix));
+    }
     ExpertLayout layout;
     layout.model_layer = names_.layer;
     layout.experts = names_.experts;
@@ -66,17 +70,22 @@ class LayerReader {
       ProjectionFormat format;
       format.rows = projection.rows;
       format.cols = projection.cols;
-      if (stacked_prefix.empty()) {
-        layout.projections.push_back(per_expert(projection, format));
-      } else {
-        layout.projections.push_back(stacked(stacked_prefix, projection, format));
-      }
+      layout.projections.push_back(found.form == Form::single
+                                       ? per_expert(projection, format)
+                                       : stacked(found.prefix, projection, format));
       layout.formats.push_back(format);
     }
     return checked(std::move(layout));
   }
 
  private:
+  enum class Form : uint8_t { single, stack, plain_stack };
+  struct Found {
+    Form form = Form::single;
+    std::string prefix;  // of single experts ""
+    bool operator==(const Found&) const = default;
+  };
+
   template <class... Parts>
   [[noreturn]] void fail(const Parts&... parts) const {
     throw Error(checkpoint_.directory().string(), ": experts of layer ", names_.layer, ": ",
@@ -90,6 +99,7 @@ class LayerReader {
              dtype_name(format.dtype), "); one type per layer is supported");
       }
     }
+    find_expert_biases(checkpoint_, names_, layout);
     return layout;
   }
 
@@ -112,18 +122,18 @@ class LayerReader {
     return prefixes;
   }
 
-  // Beside records there are codebooks and signs alone.
+  // Beside records there are codebooks, signs and biases alone.
   void check_names_beside_records() const {
     const std::string records = record_tensor_name(names_.per_expert_prefix);
     for (const std::string& prefix : all_prefixes()) {
       for (std::string_view name : tensor_names_.under(prefix + ".")) {
-        if (name == records) continue;
+        if (name == records || is_expert_bias(names_, prefix, name)) continue;
         const NameParts parts = split_name(name.substr(prefix.size() + 1));
         const bool of_projection =
             is_projection(parts.first, &ExpertNames::Projection::name) && parts.rest.empty();
         if (of_projection && (parts.second == "codebook" || parts.second == "signs")) continue;
         if ((of_projection && (parts.second == "weight" || parts.second == "scales")) ||
-            parse_index(parts.first)) {
+            parse_index(parts.first) || is_plain_stack(names_, prefix, name)) {
           fail("two layouts at once: tensor ", records, " and tensor ", name,
                "; expected either records or the model's own layout");
         }
@@ -132,23 +142,28 @@ class LayerReader {
     }
   }
 
+  // The layout that a tensor among the experts belongs to. Throws Error: to none that is read.
+  Found classify(const std::string& prefix, std::string_view name) const {
+    if (is_plain_stack(names_, prefix, name)) return {Form::plain_stack, prefix};
+    const NameParts parts = split_name(name.substr(prefix.size() + 1));
+    if (!parts.first.empty() && parts.first[0] >= '0' && parts.first[0] <= '9') {
+      check_per_expert_name(prefix, name, parts);
+      return {Form::single, ""};
+    }
+    check_stacked_name(prefix, name, parts);
+    return {Form::stack, prefix};
+  }
+
   // Looks at every tensor that lies among the experts: each must be one that will be read. Returns
-  // the stacked prefix that is in use, or "" for per-expert tensors.
-  std::string classify() const {
+  // the layout that is in use.
+  Found classify() const {
     const std::vector<std::string> prefixes = all_prefixes();
-    std::string found;                // a tensor of the layout that is in use
-    std::optional<std::string> used;  // its stacked prefix, or "" for per-expert
+    std::string_view found;  // a tensor of the layout that is in use
+    std::optional<Found> used;
     for (const std::string& prefix : prefixes) {
       for (std::string_view name : tensor_names_.under(prefix + ".")) {
-        const NameParts parts = split_name(name.substr(prefix.size() + 1));
-        const bool numbered =
-            !parts.first.empty() && parts.first[0] >= '0' && parts.first[0] <= '9';
-        if (numbered) {
-          check_per_expert_name(prefix, name, parts);
-        } else {
-          check_stacked_name(prefix, name, parts);
-        }
-        const std::string layout = numbered ? "" : prefix;
+        if (is_expert_bias(names_, prefix, name)) continue;
+        const Found layout = classify(prefix, name);
         if (used && *used != layout) {
           fail("two layouts at once: tensor ", found, " and tensor ", name,
                "; expected either one tensor per expert or one stack of all");
@@ -195,7 +210,12 @@ class LayerReader {
 
   void check_stacked_name(const std::string& prefix, std::string_view name,
                           const NameParts& parts) const {
-    if (parts.first.starts_with("gate_up_proj")) fail_unsupported(name, "fused gate and up");
+    const bool fused =
+        std::any_of(names_.projections.begin(), names_.projections.end(),
+                    [](const auto& projection) { return projection.name == "gate_up_proj"; });
+    if (!fused && parts.first.starts_with("gate_up_proj")) {
+      fail_unsupported(name, "fused gate and up");
+    }
     if (parts.first.ends_with("_blocks") || parts.first.ends_with("_scales")) {
       fail_unsupported(name, "MXFP4");
     }

@@ -1,8 +1,9 @@
 // ExpertLayout: which tensors hold the experts of one layer, checked against what config.json
 // promises.
 //
-// Three layouts are known:
+// Four layouts are known:
 //   * per-expert tensors (F32, F16, BF16):  <prefix>.<E>.<projection>.weight  [rows, cols]
+//   * stacks of plain numbers, which stream/plain_stack.h describes
 //   * stacked TurboQuant (MLX layout), an expert being an axis-0 slab of the first two:
 //       <prefix>.<projection>.weight    U32 [experts, rows, row_words]  codebook indices
 //       <prefix>.<projection>.scales    F16 [experts, rows, cols / group]
@@ -10,6 +11,7 @@
 //       <prefix>.<projection>.signs     F16 [cols]             likewise
 //   * Sluice's expert records (stream/record_format.h), codebook and signs being as above:
 //       <prefix>.records                U8 [experts, record_bytes]
+// Beside any of them may lie biases, [experts, rows] for each projection, part of the trunk.
 // A layer that should have experts and whose names match nothing is an Error, and so is a tensor
 // among the experts that nobody would read: experts are never silently resident, nor half
 // understood. Threads: any.
@@ -30,6 +32,10 @@ inline constexpr uint32_t kMaxProjections = 3;
 
 // What a family calls the experts of one layer, and the shapes its config promises.
 struct ExpertNames {
+  // How stacks of plain numbers lie, if the family's checkpoints may have them: each of an expert's
+  // matrices row by row, or input by input.
+  enum class PlainStack : uint8_t { none, rows, columns };
+
   uint32_t layer = 0;
   uint32_t experts = 0;
   std::string per_expert_prefix;              // "model.layers.3.mlp.experts"
@@ -44,7 +50,14 @@ struct ExpertNames {
     uint32_t cols = 0;
     std::string per_expert_name = name;  // where the two layouts differ: "w1"
   };
-  std::vector<Projection> projections;  // gate, up, down (at most kMaxProjections)
+  // Gate, up, down; or of experts without a gate up, down; or of those whose gate and up are one
+  // matrix that, down. Down is the last, and there are at most kMaxProjections.
+  std::vector<Projection> projections;
+  PlainStack plain_stack = PlainStack::none;
+  // With PlainStack::rows: what a tensor of gate and up together is called, "gate_up_proj".
+  std::string gate_and_up = {};
+  // "<prefix>.<projection><bias_suffix>" is the bias of a projection of all experts; empty: none.
+  std::string bias_suffix = {};
 };
 
 // One projection's stored form, the same for all experts of a layer.
@@ -52,8 +65,9 @@ struct ProjectionFormat {
   DType dtype = DType::bf16;  // f32, f16, bf16: plain; u32: TurboQuant indices
   uint32_t rows = 0;
   uint32_t cols = 0;
-  // TurboQuant alone:
   MatrixLayout layout = MatrixLayout::rows;
+  std::string bias;  // a tensor of the trunk, plain [experts, rows]; empty: none
+  // TurboQuant alone:
   uint32_t codebook_length = 0;
   uint32_t group = 0;      // inputs per scale
   uint32_t row_words = 0;  // U32 words per row, when in rows

@@ -199,7 +199,15 @@ bool is_codebook_length(uint64_t length) {
 }
 
 std::string_view layout_name(MatrixLayout layout) {
-  return layout == MatrixLayout::tiles ? "tiles" : "rows";
+  switch (layout) {
+    case MatrixLayout::tiles:
+      return "tiles";
+    case MatrixLayout::columns:
+      return "columns";
+    case MatrixLayout::rows:
+      break;
+  }
+  return "rows";
 }
 
 uint64_t words_per_row(uint64_t cols, uint32_t codebook_length) {

@@ -46,12 +46,13 @@ inline constexpr size_t kMaxRecordTableText = 65536;
 inline constexpr uint32_t kMaxRecordProjections = 3;
 inline constexpr uint32_t kMaxRecordSide = 1u << 24;  // rows, cols: no size overflows
 
-// How a TurboQuant matrix' bytes are ordered.
+// How a matrix' bytes are ordered.
 enum class MatrixLayout : uint8_t {
-  rows,   // as in the MLX layout: indices row by row, then all scales
-  tiles,  // the kernels' own order, 16 rows at once (kernels/tiles.h draws it)
+  rows,     // row by row; of TurboQuant as in the MLX layout, then all scales
+  tiles,    // TurboQuant alone: the kernels' own order, 16 rows at once (kernels/tiles.h draws it)
+  columns,  // plain numbers alone, and never in a record: [cols, rows], input by input
 };
-std::string_view layout_name(MatrixLayout layout);  // "rows", "tiles"
+std::string_view layout_name(MatrixLayout layout);  // "rows", "tiles", "columns"
 
 struct RecordPart {
   uint64_t offset = 0;  // in the record

@@ -103,6 +103,39 @@ TEST(ScalarAttention, OfOnePositionIsItsValue) {
   }
 }
 
+TEST(ScalarAttention, ASinkTakesItsShareOfTheWeights) {
+  Random random(4);
+  Inputs inputs(random, KvFormat::f32, 16, 2, 5);
+  const auto without = inputs.attend(scalar());
+  // The share of head h is e^s / (e^s + Σ e^scores); the scores follow from a sink of -infinity.
+  const std::vector<float> sinks = {0.5f, 3.0f};
+  inputs.task.sinks = sinks.data();
+  const auto with = inputs.attend(scalar());
+  for (uint32_t head = 0; head < 2; ++head) {
+    double total = 0;
+    for (uint32_t t = 0; t < 5; ++t) {
+      double score = 0;
+      for (uint32_t i = 0; i < 16; ++i) {
+        score += static_cast<double>(inputs.q[head * 16 + i]) *
+                 inputs.element(inputs.task.k, t * 16 + i);
+      }
+      total += std::exp(score / 4);
+    }
+    const double kept = total / (total + std::exp(static_cast<double>(sinks[head])));
+    for (uint32_t i = head * 16; i < head * 16 + 16; ++i) {
+      EXPECT_NEAR(static_cast<double>(with[i]), static_cast<double>(without[i]) * kept, 1e-6);
+    }
+  }
+}
+
+TEST(ScalarAttention, ASinkFarAboveTheScoresLeavesNothing) {
+  Random random(5);
+  Inputs inputs(random, KvFormat::f16, 16, 1, 9);
+  const float sink = 1e4f;
+  inputs.task.sinks = &sink;
+  for (const float value : inputs.attend(scalar())) EXPECT_EQ(value, 0.0f);
+}
+
 class TableAttention : public TableTest {};
 
 TEST_P(TableAttention, HasTheBitsOfTheScalarTable) {
@@ -116,6 +149,16 @@ TEST_P(TableAttention, HasTheBitsOfTheScalarTable) {
             << head_dim << " lanes, " << heads << " heads, " << positions << " positions";
       }
     }
+  }
+}
+
+TEST_P(TableAttention, WithSinksHasTheBitsOfTheScalarTable) {
+  Random random(6);
+  for (const uint32_t positions : {1u, 7u, 16u, 33u, 150u}) {
+    Inputs inputs(random, KvFormat::f16, 24, 5, positions);
+    const auto sinks = random.gaussians(5);
+    inputs.task.sinks = sinks.data();
+    EXPECT_TRUE(same_bits(inputs.attend(scalar()), inputs.attend(tested()))) << positions;
   }
 }
 

@@ -59,6 +59,30 @@ TEST(ScalarExp, EndsInZeroAndInfinity) {
   EXPECT_EQ(out[3], 0.0f);
 }
 
+TEST(ScalarSwigluClamped, IsCloseToDoublePrecisionWithinTheLimits) {
+  Random random(9);
+  auto pairs = random.gaussians(2000);
+  for (float& value : pairs) value *= 6;  // a quarter of them past the limit
+  std::vector<float> out(1000);
+  scalar().swiglu_clamped(pairs.data(), 1000, 7.0f, 1.702f, out.data());
+  for (size_t i = 0; i < 1000; ++i) {
+    const double gate = std::min(static_cast<double>(pairs[2 * i]), 7.0);
+    const double up = std::clamp(static_cast<double>(pairs[2 * i + 1]), -7.0, 7.0);
+    const double exact = gate / (1 + std::exp(-static_cast<double>(1.702f) * gate)) * (up + 1);
+    // The exponent, up to 40, is rounded and e to it turns that into as many times 2^-24; then an
+    // ulp or so for each of exp, two sums, the division and the product.
+    EXPECT_NEAR(static_cast<double>(out[i]), exact, (40 + 8) * 0x1p-24 * std::abs(exact)) << i;
+  }
+}
+
+TEST(ScalarReluSquared, IsZeroBelowZeroAndTheSquareAbove) {
+  float x[] = {-3.0f, -0.0f, 0.0f, 0.5f, 3.0f, -kInfinity, kInfinity};
+  scalar().relu_squared(x, 7);
+  const float expected[] = {0, 0, 0, 0.25f, 9, 0, kInfinity};
+  for (size_t i = 0; i < 7; ++i) EXPECT_EQ(x[i], expected[i]) << i;
+  EXPECT_FALSE(std::signbit(x[1]));
+}
+
 TEST(ScalarSwiglu, IsCloseToDoublePrecision) {
   Random random(1);
   const auto gate = random.gaussians(2000), up = random.gaussians(2000);
@@ -240,6 +264,31 @@ TEST_P(TableElementwise, SwigluHasTheBitsOfTheScalarTable) {
   for (const float spread : {1.0f, 50.0f, 1e30f}) {
     compare(spread, [](const Table& by, std::vector<float>& x, const std::vector<float>& up,
                        uint32_t n) { by.swiglu(x.data(), up.data(), n, x.data()); });
+  }
+}
+
+TEST_P(TableElementwise, SwigluClampedHasTheBitsOfTheScalarTable) {
+  Random random(7);
+  for (const float spread : {1.0f, 10.0f, 1e30f}) {
+    for (uint32_t n = 1; n < 70; ++n) {
+      auto pairs = random.gaussians(size_t{2} * n);
+      for (float& value : pairs) value *= spread;
+      if (n % 5 == 0) pairs[n] = std::numeric_limits<float>::quiet_NaN();
+      std::vector<float> by_scalar(n), by_tested(n);
+      scalar().swiglu_clamped(pairs.data(), n, 7.0f, 1.702f, by_scalar.data());
+      tested().swiglu_clamped(pairs.data(), n, 7.0f, 1.702f, by_tested.data());
+      EXPECT_TRUE(same_bits(by_scalar, by_tested)) << n;
+      tested().swiglu_clamped(pairs.data(), n, 7.0f, 1.702f, pairs.data());
+      pairs.resize(n);
+      EXPECT_TRUE(same_bits(by_scalar, pairs)) << n << ", in place";
+    }
+  }
+}
+
+TEST_P(TableElementwise, ReluSquaredHasTheBitsOfTheScalarTable) {
+  for (const float spread : {1.0f, 1e-20f, 1e30f}) {
+    compare(spread, [](const Table& by, std::vector<float>& x, const std::vector<float>&,
+                       uint32_t n) { by.relu_squared(x.data(), n); });
   }
 }
 

@@ -130,6 +130,79 @@ TEST_P(TableMatmul, GivesTheSameBitsForAnySplitOfRowsAndVectors) {
   }
 }
 
+// The same matrix in columns.
+struct ColumnMatrix {
+  Bytes bytes;
+  Matrix matrix;
+
+  ColumnMatrix(const Matrix& rows, size_t misalignment) : matrix(rows) {
+    const size_t width = rows.format == Format::f32 ? 4 : 2;
+    bytes = Bytes(size_t{rows.rows} * rows.cols * width, misalignment);
+    for (size_t row = 0; row < rows.rows; ++row) {
+      for (size_t col = 0; col < rows.cols; ++col) {
+        std::memcpy(bytes.data() + (col * rows.rows + row) * width,
+                    rows.data + (row * rows.cols + col) * width, width);
+      }
+    }
+    matrix.data = bytes.data();
+    matrix.layout = Layout::columns;
+  }
+  ColumnMatrix(const ColumnMatrix&) = delete;
+  ColumnMatrix& operator=(const ColumnMatrix&) = delete;
+};
+
+void compare_columns_with_rows(const Table& by, const Matrix& rows, const MatmulTask& task,
+                               Random& random) {
+  const ColumnMatrix columns(rows, random.between(0, 5));
+  const auto x = random.gaussians(size_t{task.vectors} * task.x_stride);
+  EXPECT_TRUE(same_bits(multiply(scalar(), rows, task, x), multiply(by, columns.matrix, task, x)))
+      << by.name << ", format " << static_cast<int>(rows.format) << ", " << rows.rows << " x "
+      << rows.cols << ", rows " << task.row_begin << " to " << task.row_end << ", " << task.vectors
+      << " vectors";
+}
+
+TEST(ScalarMatmul, OfColumnsHasTheBitsOfRows) {
+  Random random(6);
+  for (const Format format : kFormats) {
+    for (const uint32_t cols : {1u, 16u, 33u, 200u}) {
+      FloatMatrix w(random, format, 7, cols, 0);
+      compare_columns_with_rows(
+          scalar(), w.matrix,
+          {.row_begin = 2, .row_end = 7, .vectors = 3, .x_stride = cols, .y_stride = 7}, random);
+    }
+  }
+}
+
+TEST_P(TableMatmul, OfColumnsHasTheBitsOfRows) {
+  Random random(7);
+  for (const Format format : kFormats) {
+    for (int round = 0; round < 60; ++round) {
+      // Past the 256 rows that are computed at once, now and then.
+      const uint32_t rows = random.between(1, round % 4 == 0 ? 300 : 70);
+      const uint32_t cols = random.between(1, 70);
+      FloatMatrix w(random, format, rows, cols, 0);
+      MatmulTask task;
+      task.row_begin = random.between(0, rows - 1);
+      task.row_end = random.between(task.row_begin, rows);
+      task.vectors = random.between(0, 9);
+      task.x_stride = cols + random.between(0, 3);
+      task.y_stride = rows + random.between(0, 3);
+      compare_columns_with_rows(tested(), w.matrix, task, random);
+    }
+  }
+}
+
+TEST_P(TableMatmul, OfColumnsHasTheBitsOfRowsForDenormalsAndSignedZeros) {
+  Random random(8);
+  FloatMatrix w(random, Format::f32, 21, 77, 0);
+  for (size_t i = 0; i < 21 * 77; ++i) {
+    const uint32_t tiny = random.bits() & (i % 3 == 0 ? 0x80000000 : 0x80ffffff);
+    std::memcpy(w.bytes.data() + i * 4, &tiny, 4);
+  }
+  const MatmulTask task = {.row_end = 21, .vectors = 5, .x_stride = 77, .y_stride = 21};
+  compare_columns_with_rows(tested(), w.matrix, task, random);
+}
+
 SLUICE_FOR_EACH_TABLE(TableMatmul);
 
 }  // namespace
