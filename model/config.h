@@ -113,7 +113,11 @@ struct ModelConfig {
   bool tied_embeddings = false;  // tie_word_embeddings
   bool attention_bias = false;   // attention_bias | qkv_bias
   bool mlp_bias = false;
-  bool qk_norm = false;  // use_qk_norm, of families that have models with and without
+  bool mlp_relu_squared = false;  // dense and shared MLPs are W_down max(W_up x, 0)², without gate
+  // Of state-space layers.
+  bool projection_bias = false;   // use_bias
+  bool convolution_bias = false;  // use_conv_bias
+  bool qk_norm = false;           // use_qk_norm, of families that have models with and without
   RopeConfig rope;
   bool attention_gate = false;  // queries come with gates of the attention's output
   std::vector<Mixer> mixers;    // [layers]

@@ -6,10 +6,15 @@
 // max_positions. Threads: any.
 #pragma once
 
+#include <limits>
+
 #include "model/config.h"
 #include "model/json_object.h"
 
 namespace sluice {
+
+// The end of a range that has none.
+inline constexpr double kNoLimit = std::numeric_limits<double>::infinity();
 
 // A count that must exist, 1..most.
 uint32_t required_count(const JsonObject& json, const char* key, uint64_t most);

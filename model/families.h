@@ -69,5 +69,7 @@ Family glm4_moe_family();
 Family minimax_m2_family();
 Family qwen3_next_family();
 Family qwen3_5_family();
+Family qwen3_5_moe_family();
+Family nemotron_h_family();
 
 }  // namespace sluice

@@ -16,7 +16,7 @@ void read_layers(const JsonObject& json, ModelConfig& config) {
   read_linear_attention(json, config);
 }
 
-void read_next(const JsonObject& json, ModelConfig& config) {
+void read_moe(const JsonObject& json, ModelConfig& config) {
   read_layers(json, config);
   read_experts(json, config, "moe_intermediate_size");
   read_sparse_steps(json, config);
@@ -61,7 +61,7 @@ std::vector<std::string_view> ignored() {
 Family qwen3_next_family() {
   return transformer_family({.model_type = "qwen3_next",
                              .models = "Qwen3-Next-80B-A3B",
-                             .read_config = read_next,
+                             .read_config = read_moe,
                              .variant = by_key_head,
                              .ignored = {"mtp."}});
 }
@@ -74,6 +74,17 @@ Family qwen3_5_family() {
                              .nested = true,
                              .text_prefixes = text_prefixes(),
                              .ignored = ignored()});
+}
+
+Family qwen3_5_moe_family() {
+  return transformer_family(
+      {.model_type = "qwen3_5_moe",
+       .models = "Qwen3.5-35B-A3B, 122B-A10B, 397B-A17B, Qwen3.6-35B-A3B (text)",
+       .read_config = read_moe,
+       .variant = by_kind,
+       .nested = true,
+       .text_prefixes = text_prefixes(),
+       .ignored = ignored()});
 }
 
 }  // namespace sluice
