@@ -240,6 +240,10 @@ inline Integers shifted_words(const std::byte* words, const uint32_t* word, cons
   return {_mm256_srlv_epi32(_mm256_permutevar8x32_epi32(all, eight(word)), eight(shift)),
           _mm256_srlv_epi32(_mm256_permutevar8x32_epi32(all, eight(word + 8)), eight(shift + 8))};
 }
+inline Integers widen_words(__m256i words) {
+  return {_mm256_cvtepu16_epi32(_mm256_castsi256_si128(words)),
+          _mm256_cvtepu16_epi32(_mm256_extracti128_si256(words, 1))};
+}
 inline Integers widen_bytes(__m128i bytes) {
   return {_mm256_cvtepu8_epi32(bytes), _mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8))};
 }

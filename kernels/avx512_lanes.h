@@ -146,6 +146,7 @@ inline Integers shifted_words(const std::byte* words, const uint32_t* word, cons
       _mm512_permutexvar_epi32(_mm512_loadu_si512(word), _mm512_castsi256_si512(eight));
   return {_mm512_srlv_epi32(spread, _mm512_loadu_si512(shift))};
 }
+inline Integers widen_words(__m256i words) { return {_mm512_cvtepu16_epi32(words)}; }
 inline Integers widen_bytes(__m128i bytes) { return {_mm512_cvtepu8_epi32(bytes)}; }
 inline Integers widen_bytes(const uint8_t* from) {
   return widen_bytes(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));

@@ -1,4 +1,4 @@
-// Codebooks of TurboQuant matrices: words per row, and the integers that lose least.
+// Codebooks of TurboQuant matrices, words per row and the integers that lose least; and MXFP4's.
 #include <algorithm>
 #include <array>
 #include <cassert>
@@ -91,6 +91,23 @@ uint32_t row_words(uint32_t cols, uint32_t codebook_length) {
       assert(codebook_length == 256);
       return words(4);
   }
+}
+
+const Codebook& mxfp4_codebook() {
+  static constexpr Codebook kCodebook = [] {
+    constexpr float kMagnitudes[8] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
+    Codebook codebook{};
+    codebook.length = 16;
+    codebook.step = 0.25f;  // halves would do, but not as numbers that are all even or all odd
+    for (uint32_t i = 0; i < 8; ++i) {
+      codebook.values[i] = kMagnitudes[i];
+      codebook.values[i + 8] = -kMagnitudes[i];
+      codebook.quantized[i] = static_cast<int16_t>(4 * kMagnitudes[i]);
+      codebook.quantized[i + 8] = static_cast<int16_t>(-codebook.quantized[i]);
+    }
+    return codebook;
+  }();
+  return kCodebook;
 }
 
 bool is_uniform(const float* values, uint32_t length) {

@@ -30,18 +30,21 @@ enum class Format : uint8_t {
   f16,
   bf16,
   turboquant,  // codebook indices + F16 scales, see Matrix
+  mxfp4,       // E2M1 indices of mxfp4_codebook() + E8M0 scales
+  f8_e4m3,     // bytes + a scale for each block of rows and columns
+  affine,      // unsigned integers of 2 to 8 bits + a scale and a bias for each group of inputs
 };
 
 // How a matrix lies in memory.
 enum class Layout : uint8_t {
   rows,     // row after row; of TurboQuant the words of MLX files
-  tiles,    // TurboQuant alone: the kernels' own order, 16 rows at once; kernels/tiles.h draws it
+  tiles,    // TurboQuant and MXFP4: the kernels' own order, 16 rows at once; see kernels/tiles.h
   columns,  // f32, f16, bf16 alone: input after input, of each the weights of all rows
 };
 
-// The centroids of a TurboQuant matrix, prepared for the kernels (make_codebook).
+// The centroids of a TurboQuant matrix, prepared for the kernels (make_codebook); or of MXFP4.
 struct alignas(64) Codebook {
-  float values[16];  // centroids as stored, ascending; unused entries 0
+  float values[16];  // centroids as stored; unused entries 0
   // values[i] ≈ quantized[i] * step. All even or all odd, and at most 255 in magnitude: half the
   // distance to the lowest such number is a byte, which is what dot products look up.
   int16_t quantized[16];
@@ -52,29 +55,56 @@ struct alignas(64) Codebook {
 };
 
 // One weight matrix, as its file stores it: y = W x, W [rows, cols].
+//
+//              data                                           scales
+// f32 f16 bf16 [rows, cols], row-major; in columns
+//              [cols, rows], which gives the same bits
+// turboquant   indices                                        F16 [rows, cols / group]
+// mxfp4        indices of 4 bits (a published block of 16     E8M0 [rows, cols / 32], a byte s:
+//              bytes is 4 words)                              2^(s - 127), and NaN for 255
+// f8_e4m3      bytes [rows, cols]                             scale_format [rows / block_rows,
+//                                                             cols / group], both rounded up
+// affine       integers                                       scale_format [rows, cols / group]
+//
+// indices, in rows: U32 [rows, row_words]: floor(32/bits) of them per word (ternary: 20 base-3
+// digits), the first in the lowest bits, the last word of a row zero padded; row_words as
+// row_words() says. In tiles: [tiles, units, 64 * bits] bytes, 64-byte aligned, and scales
+// [tiles, cols / group, 16]; not for ternary.
+// integers: a row is cols * bits bits, lowest first: integer i is bits [i * bits, (i + 1) * bits),
+// across bytes and words.
 struct Matrix {
   Format format = Format::f32;
   Layout layout = Layout::rows;
   uint32_t rows = 0;
   uint32_t cols = 0;
-  // f32, f16, bf16: [rows, cols], row-major; in columns [cols, rows]. Both give the same bits.
-  // turboquant in rows: U32 [rows, row_words]: floor(32/bits) indices per word (ternary: 20 base-3
-  // digits), the first in the lowest bits, the last word of a row zero padded; row_words as
-  // row_words() says.
-  // turboquant in tiles: [tiles, units, 64 * bits] bytes, 64-byte aligned; not for ternary.
   const std::byte* data = nullptr;
-  // turboquant alone: F16 [rows, cols / group], in tiles [tiles, cols / group, 16]
   const std::byte* scales = nullptr;
-  uint32_t group = 0;  // inputs that share a scale: 32, 64 or 128; divides cols
-  const Codebook* codebook = nullptr;
+  // affine alone, shaped like scales: a weight is scale * integer + bias.
+  const std::byte* biases = nullptr;
+  // Inputs that share a scale. turboquant, affine: 32, 64 or 128; mxfp4: 32; divides cols.
+  // f8_e4m3: a multiple of 16, and of cols any part may be left for the last block.
+  uint32_t group = 0;
+  uint32_t block_rows = 0;             // f8_e4m3: rows that share a scale
+  uint32_t bits = 0;                   // affine: 2, 3, 4, 5, 6 or 8
+  Format scale_format = Format::f16;   // f8_e4m3, affine: f32, f16 or bf16, of scales and biases
+  const Codebook* codebook = nullptr;  // turboquant, and mxfp4: mxfp4_codebook()
 };
 
 // What a vector load may touch past the last byte of data or scales: callers keep that many
 // readable (not necessarily meaningful) bytes behind every matrix.
 inline constexpr size_t kOverreadBytes = 64;
 
+// Whether matmul_integer multiplies matrices of this format.
+constexpr bool takes_integers(Format format) {
+  return format == Format::turboquant || format == Format::mxfp4 || format == Format::affine;
+}
+
 // U32 words of a TurboQuant row of cols indices of a codebook of this length.
 uint32_t row_words(uint32_t cols, uint32_t codebook_length);
+
+// E2M1: 0, 0.5, 1, 1.5, 2, 3, 4, 6, and from 8 on their negatives; step 1/4, which is exact. Static
+// storage.
+const Codebook& mxfp4_codebook();
 
 // values: length ascending finite floats. Chooses step and the parity of quantized so that the
 // squared error of quantized * step, weighted with the Gaussian density at each centroid, is
@@ -208,12 +238,19 @@ struct Table {
   const char* name;
 
   // y[v * y_stride + r] = Σ_i W[r,i] x[v * x_stride + i] for the task's rows and vectors, in
-  // float32 (for turboquant: x is already rotated; inside a group the 16 lanes accumulate codebook
-  // value * x, and the group's lanes go into the row's lanes by fma with the group's scale).
+  // float32:
+  //  * turboquant (x is already rotated), mxfp4: inside a group the 16 lanes accumulate codebook
+  //    value * x, and the group's lanes go into the row's lanes by fma with the group's scale.
+  //  * f8_e4m3: the same inside a block of columns, with value / 256 and scale * 256 (as F16 the
+  //    bits of an E4M3 are its value / 256). A row with a NaN code (0x7f, 0xff) is NaN.
+  //  * affine: the lanes accumulate fma(integer, scale, bias) * x over the whole row.
   void (*matmul)(const Matrix& w, const MatmulTask& task, const float* x, float* y);
-  // The same from integer inputs; turboquant only. The row's result is Σ_g fma(float(dot_g),
-  // weight_scale_g * (step * input_scale_g), acc), dot_g the exact Σ quantized[index] * value. The
-  // products are rounded in that order: (step * input_scale) first, then times the weight scale.
+  // The same from integer inputs; turboquant, mxfp4 and affine only (takes_integers).
+  //  * turboquant, mxfp4: the row's result is Σ_g fma(float(dot_g), weight_scale_g * (step *
+  //    input_scale_g), acc), dot_g the exact Σ quantized[index] * value. The products are rounded
+  //    in that order: (step * input_scale) first, then times the weight scale.
+  //  * affine: for each group fma(float(dot_g), scale_g * input_scale_g, acc), then
+  //    fma(float(sum_g), bias_g * input_scale_g, acc), dot_g the exact Σ integer * value.
   void (*matmul_integer)(const Matrix& w, const MatmulTask& task, const QuantizedVectors& x,
                          float* y);
   // Fills one vector of out (index `vector`) from x [cols]. Requires: group is a multiple of 16 and
@@ -260,8 +297,8 @@ struct Table {
   // A sum adds term i by fma to the (i mod 4)th of four, which then are added as (0 + 2) + (1 + 3).
   void (*add_step)(const RecurrentStep& step);
   void (*delta_step)(const RecurrentStep& step);
-  // Conversions of n values. To f16: round to nearest even, overflow to infinity. From f32, f16,
-  // bf16: exact. Source and destination at any address.
+  // Conversions of n values of f32, f16, bf16. To f16: round to nearest even, overflow to infinity.
+  // From f32, f16, bf16: exact. Source and destination at any address.
   void (*to_f16)(const float* x, size_t n, std::byte* out);
   void (*to_f32)(Format format, const std::byte* x, size_t n, float* out);
 };

@@ -1,4 +1,5 @@
-// TurboQuant matrices times float vectors over Lanes: 16 codes of one row become 16 centroids.
+// TurboQuant and MXFP4 matrices times float vectors over Lanes: 16 codes of one row become 16
+// centroids.
 #pragma once
 
 #include "kernels/lanes.h"
@@ -7,10 +8,51 @@
 namespace sluice::kernels {
 namespace {
 
-inline float load_scale(const std::byte* from) {
-  uint16_t half;
-  __builtin_memcpy(&half, from, sizeof(half));
-  return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(half)));
+// The scales of groups as floats: one, or 16 that lie side by side (a Column).
+struct F16Scales {
+  using Column = __m256i;
+  static constexpr size_t kBytes = 2;
+  static float one(const std::byte* from) {
+    uint16_t half;
+    __builtin_memcpy(&half, from, sizeof(half));
+    return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(half)));
+  }
+  static Lanes of(Column halves) { return widen_f16(halves); }
+  static Lanes sixteen(const std::byte* from) {
+    return of(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+  }
+};
+// A byte s is the exponent's bits of 2^(s - 127); 0 needs the denormal 2^-127, and 255 a NaN: both
+// have the highest bit of the mantissa set.
+struct E8m0Scales {
+  using Column = __m128i;
+  static constexpr size_t kBytes = 1;
+  static float one(const std::byte* from) {
+    const auto bits = static_cast<uint32_t>(*from);
+    const uint32_t mantissa = bits == 0 || bits == 255 ? 0x400000 : 0;
+    return _mm_cvtss_f32(
+        _mm_castsi128_ps(_mm_cvtsi32_si128(static_cast<int32_t>(bits << 23 | mantissa))));
+  }
+  static Lanes of(Column bytes) {
+    const __m128i special = _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_setzero_si128()),
+                                         _mm_cmpeq_epi8(bytes, _mm_set1_epi8(-1)));
+    const Integers mantissa = widen_bytes(_mm_and_si128(special, _mm_set1_epi8(0x40)));
+    return from_bits(shift_left<23>(widen_bytes(bytes)) + shift_left<16>(mantissa));
+  }
+  static Lanes sixteen(const std::byte* from) {
+    return of(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+  }
+};
+
+// One number of a plain format.
+inline size_t float_bytes(Format format) { return format == Format::f32 ? 4 : 2; }
+
+inline float load_float(Format format, const std::byte* from) {
+  if (format == Format::f16) return F16Scales::one(from);
+  uint32_t bits = 0;
+  __builtin_memcpy(&bits, from, float_bytes(format));
+  if (format == Format::bf16) bits <<= 16;
+  return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(static_cast<int32_t>(bits))));
 }
 
 // Where 16 codes lie in the words from the first code's on. 16 codes may begin at several places of
@@ -110,12 +152,12 @@ class Centroids<256> {
   Lanes step_;
 };
 
-template <typename Codes, uint32_t kVectors>
+template <typename Codes, typename Scales, uint32_t kVectors>
 inline void codebook_row(const Matrix& w, uint32_t row, const float* x, size_t x_stride, float* y,
                          size_t y_stride) {
   const uint32_t groups = w.cols / w.group;
   const std::byte* words = w.data + size_t{row} * row_words(w.cols, Codes::kLength) * 4;
-  const std::byte* scales = w.scales + size_t{row} * groups * 2;
+  const std::byte* scales = w.scales + size_t{row} * groups * Scales::kBytes;
   const Centroids<Codes::kLength> centroids(*w.codebook);
   Codes codes;
   Lanes totals[kVectors];
@@ -131,29 +173,30 @@ inline void codebook_row(const Matrix& w, uint32_t row, const float* x, size_t x
         lanes[v] = fma(weights, load(x + v * x_stride + col), lanes[v]);
       }
     }
-    const Lanes scale = splat(load_scale(scales + size_t{g} * 2));
+    const Lanes scale = splat(Scales::one(scales + size_t{g} * Scales::kBytes));
     for (uint32_t v = 0; v < kVectors; ++v) totals[v] = fma(lanes[v], scale, totals[v]);
   }
   for (uint32_t v = 0; v < kVectors; ++v) y[v * y_stride] = sum(totals[v]);
 }
 
-template <typename Codes>
+template <typename Codes, typename Scales = F16Scales>
 inline void matmul_codes(const Matrix& w, const MatmulTask& task, const float* x, float* y) {
   for (uint32_t row = task.row_begin; row < task.row_end; ++row) {
     uint32_t v = 0;
     for (; task.vectors - v >= 4; v += 4) {
-      codebook_row<Codes, 4>(w, row, x + size_t{v} * task.x_stride, task.x_stride,
-                             y + size_t{v} * task.y_stride + row, task.y_stride);
+      codebook_row<Codes, Scales, 4>(w, row, x + size_t{v} * task.x_stride, task.x_stride,
+                                     y + size_t{v} * task.y_stride + row, task.y_stride);
     }
     for (; v < task.vectors; ++v) {
-      codebook_row<Codes, 1>(w, row, x + size_t{v} * task.x_stride, task.x_stride,
-                             y + size_t{v} * task.y_stride + row, task.y_stride);
+      codebook_row<Codes, Scales, 1>(w, row, x + size_t{v} * task.x_stride, task.x_stride,
+                                     y + size_t{v} * task.y_stride + row, task.y_stride);
     }
   }
 }
 
 inline void matmul_codebook_rows(const Matrix& w, const MatmulTask& task, const float* x,
                                  float* y) {
+  if (w.format == Format::mxfp4) return matmul_codes<PackedCodes<4>, E8m0Scales>(w, task, x, y);
   switch (w.codebook->length) {
     case 3:
       return matmul_codes<TernaryCodes>(w, task, x, y);

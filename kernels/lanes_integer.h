@@ -1,4 +1,5 @@
-// TurboQuant matrices times integer vectors over Integers: 16 rows side by side, one in each lane.
+// TurboQuant and MXFP4 matrices times integer vectors over Integers: 16 rows side by side, one in
+// each lane.
 //
 // The words of 16 rows are transposed, so that a register holds the same word of every row. A
 // word's codes are taken four at a time (a quad): each lane then has four bytes of codebook, which
@@ -12,6 +13,8 @@
 #pragma once
 
 #include "kernels/lanes.h"
+#include "kernels/lanes_codebook.h"
+#include "kernels/lanes_transpose.h"
 
 #if defined(__AVX512F__)
 #include "kernels/avx512_codes.h"
@@ -23,7 +26,6 @@ namespace sluice::kernels {
 namespace {
 
 constexpr uint32_t kBlockRows = 16;
-constexpr uint32_t kScaleGroups = 8;  // whose scales are transposed at once
 
 // Up to 16 rows. Missing ones repeat the last, and their results are not stored.
 struct RowBlock {
@@ -33,31 +35,19 @@ struct RowBlock {
   uint32_t count;
 };
 
-// out[g]: the F16 scales of group g of the eight at `offset`, of all 16 rows in order.
-inline void transpose_scales(const std::byte* const (&rows)[kBlockRows], size_t offset,
-                             __m256i (&out)[kScaleGroups]) {
-  __m256i a[8], b[8];
-  for (uint32_t r = 0; r < 8; ++r) {
-    const auto from_row = [&](uint32_t row) {
-      return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[row] + offset));
-    };
-    a[r] = _mm256_set_m128i(from_row(r + 8), from_row(r));
+// The scales of 16 rows, one group after the other; several groups are transposed at once.
+template <typename Scales>
+class RowScales {
+ public:
+  Lanes at(const std::byte* const (&rows)[kBlockRows], uint32_t group) {
+    if (group % kGroups == 0) transpose(rows, size_t{group} * Scales::kBytes, columns_);
+    return Scales::of(columns_[group % kGroups]);
   }
-  for (uint32_t r = 0; r < 4; ++r) {  // b[r], b[r+4]: groups 0-3 and 4-7 of rows 2r and 2r+1
-    b[r] = _mm256_unpacklo_epi16(a[size_t{2} * r], a[size_t{2} * r + 1]);
-    b[r + 4] = _mm256_unpackhi_epi16(a[size_t{2} * r], a[size_t{2} * r + 1]);
-  }
-  for (uint32_t half = 0; half < 8; half += 4) {  // a[half + g/2*2 ...]: four rows, two groups each
-    for (uint32_t r = 0; r < 2; ++r) {
-      a[half + r] = _mm256_unpacklo_epi32(b[half + 2 * r], b[half + 2 * r + 1]);
-      a[half + r + 2] = _mm256_unpackhi_epi32(b[half + 2 * r], b[half + 2 * r + 1]);
-    }
-  }
-  for (uint32_t g = 0; g < 8; g += 2) {
-    out[g] = _mm256_unpacklo_epi64(a[g], a[g + 1]);
-    out[g + 1] = _mm256_unpackhi_epi64(a[g], a[g + 1]);
-  }
-}
+
+ private:
+  static constexpr uint32_t kGroups = 16 / Scales::kBytes;
+  typename Scales::Column columns_[kGroups];
+};
 
 // Adds the products of one group's words with kVectors inputs to `dots`. inputs[v]: at the group's
 // first column, which is column `begin` of the row.
@@ -89,7 +79,7 @@ inline void add_group(const RowBlock& rows, const C& codes, uint32_t begin, uint
 
 // All groups of a block of rows for kVectors vectors from `vector` on; y: at the block's first row
 // of the first of them.
-template <typename C, uint32_t kVectors>
+template <typename C, typename Scales, uint32_t kVectors>
 inline void multiply_block(const Matrix& w, const RowBlock& rows, const C& codes,
                            const QuantizedVectors& x, uint32_t vector, float* y, size_t y_stride) {
   constexpr bool kWordsCrossGroups = 32 % C::kPerWord != 0;
@@ -98,9 +88,8 @@ inline void multiply_block(const Matrix& w, const RowBlock& rows, const C& codes
   for (Lanes& total : totals) total = splat(0);
   const uint32_t groups = w.cols / w.group;
   const uint32_t offset = code_offset(*w.codebook);
-  __m256i scales[kScaleGroups];
+  RowScales<Scales> scales;
   for (uint32_t g = 0; g < groups; ++g) {
-    if (g % kScaleGroups == 0) transpose_scales(rows.scales, size_t{g} * 2, scales);
     const uint32_t begin = g * w.group;
     Inputs inputs[kVectors];
     DotProduct dots[kVectors];
@@ -109,7 +98,7 @@ inline void multiply_block(const Matrix& w, const RowBlock& rows, const C& codes
       if constexpr (kWordsCrossGroups) inputs[v] = windows[v].fill(inputs[v], w.group);
     }
     add_group<C, kVectors>(rows, codes, begin, w.group, inputs, dots);
-    const Lanes weight_scale = widen_f16(scales[g % kScaleGroups]);
+    const Lanes weight_scale = scales.at(rows.scales, g);
     for (uint32_t v = 0; v < kVectors; ++v) {
       const size_t at = size_t{vector + v} * x.group_stride + g;
       const int32_t correction = code_correction(offset, x.sums[at]);
@@ -127,24 +116,24 @@ inline void multiply_block(const Matrix& w, const RowBlock& rows, const C& codes
 }
 
 // As many vectors at once as there are registers for, then half as many, and so on.
-template <typename C, uint32_t kVectors>
+template <typename C, typename Scales, uint32_t kVectors>
 inline void multiply_vectors(const Matrix& w, const RowBlock& rows, const C& codes,
                              const QuantizedVectors& x, uint32_t vector, uint32_t vectors, float* y,
                              size_t y_stride) {
   for (; vectors - vector >= kVectors; vector += kVectors) {
-    multiply_block<C, kVectors>(w, rows, codes, x, vector, y + vector * y_stride, y_stride);
+    multiply_block<C, Scales, kVectors>(w, rows, codes, x, vector, y + vector * y_stride, y_stride);
   }
   if constexpr (kVectors > 1) {
-    multiply_vectors<C, kVectors / 2>(w, rows, codes, x, vector, vectors, y, y_stride);
+    multiply_vectors<C, Scales, kVectors / 2>(w, rows, codes, x, vector, vectors, y, y_stride);
   }
 }
 
-template <uint32_t kLength>
+template <uint32_t kLength, typename Scales = F16Scales>
 inline void matmul_integer_of(const Matrix& w, const MatmulTask& task, const QuantizedVectors& x,
                               float* y) {
   const Codes<kLength> codes(*w.codebook);
   const size_t row_bytes = size_t{row_words(w.cols, kLength)} * 4;
-  const size_t scale_bytes = size_t{w.cols / w.group} * 2;
+  const size_t scale_bytes = w.cols / w.group * Scales::kBytes;
   for (uint32_t row = task.row_begin; row < task.row_end; row += kBlockRows) {
     RowBlock rows;
     rows.count = task.row_end - row < kBlockRows ? task.row_end - row : kBlockRows;
@@ -154,13 +143,14 @@ inline void matmul_integer_of(const Matrix& w, const MatmulTask& task, const Qua
       rows.scales[r] = w.scales + existing * scale_bytes;
     }
     rows.next_words = rows.words[0] + kBlockRows * row_bytes;
-    multiply_vectors<Codes<kLength>, kCodeVectors>(w, rows, codes, x, 0, task.vectors, y + row,
-                                                   task.y_stride);
+    multiply_vectors<Codes<kLength>, Scales, kCodeVectors>(w, rows, codes, x, 0, task.vectors,
+                                                           y + row, task.y_stride);
   }
 }
 
 inline void matmul_integer_rows(const Matrix& w, const MatmulTask& task, const QuantizedVectors& x,
                                 float* y) {
+  if (w.format == Format::mxfp4) return matmul_integer_of<16, E8m0Scales>(w, task, x, y);
   switch (w.codebook->length) {
     case 3:
       return matmul_integer_of<3>(w, task, x, y);

@@ -84,22 +84,22 @@ inline void tile(const std::byte* weights, uint32_t cols, const float* x, size_t
 template <typename Weights>
 inline void matmul_floats(const std::byte* data, uint32_t cols, const MatmulTask& task,
                           const float* x, float* y) {
-  constexpr uint32_t kBlockRows = 4, kBlockVectors = 4;
+  constexpr uint32_t kRows = 4, kVectors = 4;
   const size_t row_bytes = size_t{cols} * Weights::kBytes;
   uint32_t row = task.row_begin;
-  for (; task.row_end - row >= kBlockRows; row += kBlockRows) {
+  for (; task.row_end - row >= kRows; row += kRows) {
     const std::byte* weights = data + row * row_bytes;
     uint32_t v = 0;
-    for (; task.vectors - v >= kBlockVectors; v += kBlockVectors) {
-      for (uint32_t r = 0; r < kBlockRows; r += kTileRows) {
-        tile<Weights, kTileRows, kBlockVectors>(
-            weights + r * row_bytes, cols, x + size_t{v} * task.x_stride, task.x_stride,
-            y + size_t{v} * task.y_stride + row + r, task.y_stride);
+    for (; task.vectors - v >= kVectors; v += kVectors) {
+      for (uint32_t r = 0; r < kRows; r += kTileRows) {
+        tile<Weights, kTileRows, kVectors>(weights + r * row_bytes, cols,
+                                           x + size_t{v} * task.x_stride, task.x_stride,
+                                           y + size_t{v} * task.y_stride + row + r, task.y_stride);
       }
     }
     for (; v < task.vectors; ++v) {
-      tile<Weights, kBlockRows, 1>(weights, cols, x + size_t{v} * task.x_stride, task.x_stride,
-                                   y + size_t{v} * task.y_stride + row, task.y_stride);
+      tile<Weights, kRows, 1>(weights, cols, x + size_t{v} * task.x_stride, task.x_stride,
+                              y + size_t{v} * task.y_stride + row, task.y_stride);
     }
   }
   for (; row < task.row_end; ++row) {

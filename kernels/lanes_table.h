@@ -1,11 +1,13 @@
 // The table of an instruction set, made of the kernels over its Lanes.
 #pragma once
 
+#include "kernels/lanes_affine.h"
 #include "kernels/lanes_attention.h"
 #include "kernels/lanes_codebook.h"
 #include "kernels/lanes_columns.h"
 #include "kernels/lanes_elementwise.h"
 #include "kernels/lanes_encode.h"
+#include "kernels/lanes_f8.h"
 #include "kernels/lanes_integer.h"
 #include "kernels/lanes_matmul.h"
 #include "kernels/lanes_recurrent.h"
@@ -29,8 +31,20 @@ inline void matmul(const Matrix& w, const MatmulTask& task, const float* x, floa
       return columns ? matmul_columns<Bf16Weights>(w, task, x, y)
                      : matmul_floats<Bf16Weights>(w.data, w.cols, task, x, y);
     case Format::turboquant:
+    case Format::mxfp4:
       return matmul_codebook(w, task, x, y);
+    case Format::f8_e4m3:
+      return matmul_f8(w, task, x, y);
+    case Format::affine:
+      return matmul_affine(w, task, x, y);
   }
+}
+
+inline void matmul_integer(const Matrix& w, const MatmulTask& task, const QuantizedVectors& x,
+                           float* y) {
+  if (w.format == Format::affine) return matmul_integer_affine(w, task, x, y);
+  if (w.layout == Layout::tiles) return matmul_integer_tiles(w, task, x, y);
+  matmul_integer_rows(w, task, x, y);
 }
 
 constexpr Table table_of(Isa isa, const char* name) {

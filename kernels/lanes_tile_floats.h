@@ -1,4 +1,4 @@
-// TurboQuant matrices in tiles times float vectors over Lanes.
+// TurboQuant and MXFP4 matrices in tiles times float vectors over Lanes.
 //
 // The lanes of a float dot product are inputs of one row, while a tile has its rows side by side:
 // so a group's codes are unpacked to bytes first, and four rows at a time are taken out of them.
@@ -77,7 +77,7 @@ inline void add_group_of_rows(const GroupCodes& codes, const Centroids<kLength>&
 }
 
 // One tile times kVectors vectors; y: at the tile's first row, of which `rows` exist.
-template <uint32_t kLength, uint32_t kVectors>
+template <uint32_t kLength, typename Scales, uint32_t kVectors>
 inline void codebook_tile(const Matrix& w, uint32_t tile, uint32_t rows, const float* x,
                           size_t x_stride, float* y, size_t y_stride) {
   using C = TileCodes<kLength>;
@@ -85,7 +85,7 @@ inline void codebook_tile(const Matrix& w, uint32_t tile, uint32_t rows, const f
   const Centroids<kLength> centroids(*w.codebook);
   const size_t groups = w.cols / w.group;
   const std::byte* unit = w.data + tile * (size_t{w.cols} / kUnitInputs) * C::kUnitBytes;
-  const std::byte* tile_scales = w.scales + tile * groups * kTileScaleBytes;
+  const std::byte* tile_scales = w.scales + tile * groups * kTileScaleBytes<Scales>;
   Lanes totals[kLanes][kVectors];
   for (auto& of_row : totals) {
     for (Lanes& a : of_row) a = splat(0);
@@ -96,7 +96,7 @@ inline void codebook_tile(const Matrix& w, uint32_t tile, uint32_t rows, const f
       unpack_unit(codes, C::Unit::load(unit), bytes.vectors + size_t{8} * u);
     }
     float scales[kLanes];
-    store(scales, widen_f16(load_halves(tile_scales + g * kTileScaleBytes)));
+    store(scales, Scales::sixteen(tile_scales + g * kTileScaleBytes<Scales>));
     for (uint32_t row = 0; row < rows; row += kRowsAtOnce) {
       add_group_of_rows<kLength, kVectors>(bytes, centroids, row, w.group, x + size_t{g} * w.group,
                                            x_stride, scales, totals);
@@ -107,26 +107,28 @@ inline void codebook_tile(const Matrix& w, uint32_t tile, uint32_t rows, const f
   }
 }
 
-template <uint32_t kLength>
+template <uint32_t kLength, typename Scales = F16Scales>
 inline void matmul_codebook_tiles_of(const Matrix& w, const MatmulTask& task, const float* x,
                                      float* y) {
   for (uint32_t row = task.row_begin; row < task.row_end; row += kLanes) {
     const uint32_t rows = task.row_end - row < kLanes ? task.row_end - row : kLanes;
     uint32_t v = 0;
     for (; task.vectors - v >= kFloatVectors; v += kFloatVectors) {
-      codebook_tile<kLength, kFloatVectors>(w, row / kLanes, rows, x + size_t{v} * task.x_stride,
-                                            task.x_stride, y + size_t{v} * task.y_stride + row,
-                                            task.y_stride);
+      codebook_tile<kLength, Scales, kFloatVectors>(
+          w, row / kLanes, rows, x + size_t{v} * task.x_stride, task.x_stride,
+          y + size_t{v} * task.y_stride + row, task.y_stride);
     }
     for (; v < task.vectors; ++v) {
-      codebook_tile<kLength, 1>(w, row / kLanes, rows, x + size_t{v} * task.x_stride, task.x_stride,
-                                y + size_t{v} * task.y_stride + row, task.y_stride);
+      codebook_tile<kLength, Scales, 1>(w, row / kLanes, rows, x + size_t{v} * task.x_stride,
+                                        task.x_stride, y + size_t{v} * task.y_stride + row,
+                                        task.y_stride);
     }
   }
 }
 
 inline void matmul_codebook_tiles(const Matrix& w, const MatmulTask& task, const float* x,
                                   float* y) {
+  if (w.format == Format::mxfp4) return matmul_codebook_tiles_of<16, E8m0Scales>(w, task, x, y);
   switch (w.codebook->length) {
     case 4:
       return matmul_codebook_tiles_of<4>(w, task, x, y);

@@ -1,5 +1,6 @@
-// TurboQuant matrices in tiles (kernels/tiles.h) times integer vectors over Integers: the 16 rows
-// of a tile side by side, one in each lane, as in lanes_integer.h, but with nothing to transpose.
+// TurboQuant and MXFP4 matrices in tiles (kernels/tiles.h) times integer vectors over Integers: the
+// 16 rows of a tile side by side, one in each lane, as in lanes_integer.h, but with nothing to
+// transpose.
 //
 // A vector of codes is decoded once for up to kCodeVectors vectors of inputs. What a group needs of
 // the inputs alone is computed once for all tiles (GroupInputs), in chunks of groups because it
@@ -20,7 +21,8 @@ namespace sluice::kernels {
 namespace {
 
 constexpr uint32_t kChunkGroups = 128;  // 8 KiB of stack for 8 vectors
-constexpr size_t kTileScaleBytes = 32;  // of one group: 16 F16
+template <typename Scales>
+constexpr size_t kTileScaleBytes = 16 * Scales::kBytes;  // of one group
 // Ahead of every stream of codes, into the second cache: a page and so beyond what processors
 // prefetch of themselves, which ends with the page. Where the loop waits for memory anyway (many
 // bytes for few products) it is left to them: each prefetch takes the place of a load under way.
@@ -89,7 +91,7 @@ struct TilePlace {
   }
 };
 
-template <typename C, uint32_t kTiles, uint32_t kVectors>
+template <typename C, typename Scales, uint32_t kTiles, uint32_t kVectors>
 inline void multiply_tiles(const C& codes, const GroupInputs<kVectors>& x, uint32_t units_per_group,
                            const TilePlace (&tiles)[kTiles], size_t y_stride) {
   Lanes totals[kTiles][kVectors];
@@ -119,7 +121,7 @@ inline void multiply_tiles(const C& codes, const GroupInputs<kVectors>& x, uint3
       for (uint32_t v = 0; v < kVectors; ++v) inputs[v] = inputs[v].from(kUnitInputs);
     }
     for (uint32_t t = 0; t < kTiles; ++t) {
-      const Lanes weight_scale = widen_f16(load_halves(tiles[t].scales + g * kTileScaleBytes));
+      const Lanes weight_scale = Scales::sixteen(tiles[t].scales + g * kTileScaleBytes<Scales>);
       for (uint32_t v = 0; v < kVectors; ++v) {
         const Lanes exact = to_floats(finish(dots[t][v], splat_integer(x.corrections[g][v])));
         totals[t][v] = fma(exact, weight_scale * splat(x.scales[g][v]), totals[t][v]);
@@ -134,7 +136,7 @@ inline void multiply_tiles(const C& codes, const GroupInputs<kVectors>& x, uint3
 // The task's rows in all chunks, for kVectors vectors from `vector` on. Where several tiles share
 // their inputs, each is from another part of the rows, so that memory is read as that many long
 // streams.
-template <uint32_t kLength, uint32_t kVectors>
+template <uint32_t kLength, typename Scales, uint32_t kVectors>
 inline void multiply_all_tiles(const Matrix& w, const MatmulTask& task, const QuantizedVectors& x,
                                const TileCodes<kLength>& codes, uint32_t vector, float* y) {
   using C = TileCodes<kLength>;
@@ -149,36 +151,37 @@ inline void multiply_all_tiles(const Matrix& w, const MatmulTask& task, const Qu
       const uint32_t row = task.row_begin + tile * kLanes;
       const size_t group = row / kLanes * groups + first;
       return {.codes = w.data + group * units_per_group * C::kUnitBytes,
-              .scales = w.scales + group * kTileScaleBytes,
+              .scales = w.scales + group * kTileScaleBytes<Scales>,
               .y = y + size_t{vector} * task.y_stride + row,
               .rows = task.row_end - row < kLanes ? task.row_end - row : kLanes};
     };
     for (uint32_t tile = 0; tile < part; ++tile) {
       TilePlace several[kTiles];
       for (uint32_t t = 0; t < kTiles; ++t) several[t] = place(t * part + tile);
-      multiply_tiles<C, kTiles, kVectors>(codes, chunk, units_per_group, several, task.y_stride);
+      multiply_tiles<C, Scales, kTiles, kVectors>(codes, chunk, units_per_group, several,
+                                                  task.y_stride);
     }
     for (uint32_t tile = part * kTiles; tile < tiles; ++tile) {
       const TilePlace one[1] = {place(tile)};
-      multiply_tiles<C, 1, kVectors>(codes, chunk, units_per_group, one, task.y_stride);
+      multiply_tiles<C, Scales, 1, kVectors>(codes, chunk, units_per_group, one, task.y_stride);
     }
   }
 }
 
 // As many vectors at once as there are registers for, then half as many, and so on.
-template <uint32_t kLength, uint32_t kVectors>
+template <uint32_t kLength, typename Scales, uint32_t kVectors>
 inline void multiply_tile_vectors(const Matrix& w, const MatmulTask& task,
                                   const QuantizedVectors& x, const TileCodes<kLength>& codes,
                                   uint32_t vector, float* y) {
   for (; task.vectors - vector >= kVectors; vector += kVectors) {
-    multiply_all_tiles<kLength, kVectors>(w, task, x, codes, vector, y);
+    multiply_all_tiles<kLength, Scales, kVectors>(w, task, x, codes, vector, y);
   }
   if constexpr (kVectors > 1) {
-    multiply_tile_vectors<kLength, kVectors / 2>(w, task, x, codes, vector, y);
+    multiply_tile_vectors<kLength, Scales, kVectors / 2>(w, task, x, codes, vector, y);
   }
 }
 
-template <uint32_t kLength>
+template <uint32_t kLength, typename Scales = F16Scales>
 inline void matmul_integer_tiles_of(const Matrix& w, const MatmulTask& task,
                                     const QuantizedVectors& x, float* y) {
   // With more vectors than registers, few enough rows at a time to stay in the cache between.
@@ -191,13 +194,14 @@ inline void matmul_integer_tiles_of(const Matrix& w, const MatmulTask& task,
     } else {
       block.row_end = task.row_end;
     }
-    multiply_tile_vectors<kLength, kCodeVectors>(w, block, x, codes, 0, y);
+    multiply_tile_vectors<kLength, Scales, kCodeVectors>(w, block, x, codes, 0, y);
     block.row_begin = block.row_end;
   }
 }
 
 inline void matmul_integer_tiles(const Matrix& w, const MatmulTask& task, const QuantizedVectors& x,
                                  float* y) {
+  if (w.format == Format::mxfp4) return matmul_integer_tiles_of<16, E8m0Scales>(w, task, x, y);
   switch (w.codebook->length) {
     case 4:
       return matmul_integer_tiles_of<4>(w, task, x, y);
@@ -207,15 +211,6 @@ inline void matmul_integer_tiles(const Matrix& w, const MatmulTask& task, const 
       return matmul_integer_tiles_of<16>(w, task, x, y);
     default:
       return matmul_integer_tiles_of<256>(w, task, x, y);
-  }
-}
-
-inline void matmul_integer(const Matrix& w, const MatmulTask& task, const QuantizedVectors& x,
-                           float* y) {
-  if (w.layout == Layout::tiles) {
-    matmul_integer_tiles(w, task, x, y);
-  } else {
-    matmul_integer_rows(w, task, x, y);
   }
 }
 

@@ -162,12 +162,21 @@ void unpack_codes(const TileShape& shape, const std::byte* codes, std::byte* wor
   for_each_tile<kBits>(shape, words, codes, unpack_one);
 }
 
-constexpr size_t kScaleBytes = 2;  // an F16
+// Which of a tiled matrix's scales is that of a row and group.
+size_t tile_scale_index(uint32_t row, uint32_t group, uint32_t groups) {
+  return (size_t{row} / kRowsPerTile * groups + group) * kRowsPerTile + row % kRowsPerTile;
+}
 
-// Where the scale of a row and group lies among a tiled matrix's.
-size_t tile_scale_offset(uint32_t row, uint32_t group, uint32_t groups) {
-  return ((size_t{row} / kRowsPerTile * groups + group) * kRowsPerTile + row % kRowsPerTile) *
-         kScaleBytes;
+// Calls each(scale in rows, scale in tiles) for every scale of the matrix: places in bytes.
+template <typename Each>
+void for_each_scale(const TileShape& shape, Each each) {
+  const uint32_t groups = shape.cols / shape.group;
+  size_t in_rows = 0;
+  for (uint32_t row = 0; row < shape.rows; ++row) {
+    for (uint32_t g = 0; g < groups; ++g, in_rows += shape.scale_bytes) {
+      each(in_rows, tile_scale_index(row, g, groups) * shape.scale_bytes);
+    }
+  }
 }
 
 }  // namespace
@@ -182,8 +191,8 @@ size_t tile_bytes(uint32_t rows, uint32_t cols, uint32_t length) {
   return tiles_of(rows) * (cols / kUnitInputs) * bits_of(length) * kPlaces;
 }
 
-size_t tile_scale_bytes(uint32_t rows, uint32_t cols, uint32_t group) {
-  return tiles_of(rows) * (cols / group) * kRowsPerTile * kScaleBytes;
+size_t tile_scale_bytes(uint32_t rows, uint32_t cols, uint32_t group, uint32_t scale_bytes) {
+  return tiles_of(rows) * (cols / group) * kRowsPerTile * scale_bytes;
 }
 
 void pack_tiles(const TileShape& shape, const std::byte* words, const std::byte* scales,
@@ -202,13 +211,11 @@ void pack_tiles(const TileShape& shape, const std::byte* words, const std::byte*
     default:
       pack_codes<8>(shape, words, codes);
   }
-  const uint32_t groups = shape.cols / shape.group;
-  std::memset(tile_scales, 0, tile_scale_bytes(shape.rows, shape.cols, shape.group));
-  for (uint32_t row = 0; row < shape.rows; ++row) {
-    for (uint32_t g = 0; g < groups; ++g, scales += kScaleBytes) {
-      std::memcpy(tile_scales + tile_scale_offset(row, g, groups), scales, kScaleBytes);
-    }
-  }
+  std::memset(tile_scales, 0,
+              tile_scale_bytes(shape.rows, shape.cols, shape.group, shape.scale_bytes));
+  for_each_scale(shape, [&](size_t in_rows, size_t in_tiles) {
+    std::memcpy(tile_scales + in_tiles, scales + in_rows, shape.scale_bytes);
+  });
 }
 
 void unpack_tiles(const TileShape& shape, const std::byte* codes, const std::byte* tile_scales,
@@ -227,12 +234,9 @@ void unpack_tiles(const TileShape& shape, const std::byte* codes, const std::byt
     default:
       unpack_codes<8>(shape, codes, words);
   }
-  const uint32_t groups = shape.cols / shape.group;
-  for (uint32_t row = 0; row < shape.rows; ++row) {
-    for (uint32_t g = 0; g < groups; ++g, scales += kScaleBytes) {
-      std::memcpy(scales, tile_scales + tile_scale_offset(row, g, groups), kScaleBytes);
-    }
-  }
+  for_each_scale(shape, [&](size_t in_rows, size_t in_tiles) {
+    std::memcpy(scales + in_rows, tile_scales + in_tiles, shape.scale_bytes);
+  });
 }
 
 void pack_tile(const uint8_t* indices, size_t stride, uint32_t cols, uint32_t length,

@@ -1,4 +1,5 @@
-// Tiles: the kernels' own order for TurboQuant matrices of 2, 3, 4 or 8 bits, and its packing.
+// Tiles: the kernels' own order for TurboQuant matrices of 2, 3, 4 or 8 bits and for MXFP4, and its
+// packing.
 //
 // Rows come in tiles of 16, inputs in units of 32. A missing row of the last tile has codes and
 // scales of 0. A unit is 8 vectors of 64 codes, one for each four inputs, in the order that a dot
@@ -15,9 +16,11 @@
 //   4 bits   byte 64k + p          v[2k+1] v[2k]                                      k = 0 to 3
 //   8 bits   byte 64k + p          v[k]                                               k = 0 to 7
 //
+// MXFP4 matrices, whose indices are 4 bits, have the same order; their scales are bytes.
+//
 // (3 bits: a lookup in 64 bytes takes the lowest six bits of its index, so that six of the eight
-// vectors need no shift.) Codes: [tiles, cols / 32, 64 * bits] bytes. Scales: F16
-// [tiles, cols / group, 16]. Ternary matrices have no tiles.
+// vectors need no shift.) Codes: [tiles, cols / 32, 64 * bits] bytes. Scales: F16 (MXFP4:
+// bytes) [tiles, cols / group, 16]. Ternary matrices have no tiles.
 //
 // Nothing here allocates or throws; every function may be called from any thread.
 #pragma once
@@ -35,10 +38,10 @@ inline constexpr size_t kTileAlignment = 64;  // of a matrix's codes
 //   length is 4, 8, 16 or 256; group is 32, 64 or 128 and divides cols; cols > 0.
 bool has_tiles(uint32_t cols, uint32_t group, uint32_t length);
 
-// Bytes of all codes of a matrix, a multiple of 64, and of all its scales, a multiple of 32.
+// Bytes of all codes of a matrix, a multiple of 64, and of all its scales, a multiple of 16 scales.
 //   Requires: has_tiles.
 size_t tile_bytes(uint32_t rows, uint32_t cols, uint32_t length);
-size_t tile_scale_bytes(uint32_t rows, uint32_t cols, uint32_t group);
+size_t tile_scale_bytes(uint32_t rows, uint32_t cols, uint32_t group, uint32_t scale_bytes = 2);
 
 // A matrix, or a block of its rows that begins at a multiple of 16: its tiles are the whole
 // matrix's from tile_bytes(rows before it, ...) on, and likewise for the scales.
@@ -46,10 +49,11 @@ struct TileShape {
   uint32_t rows = 0;
   uint32_t cols = 0;
   uint32_t group = 0;
-  uint32_t length = 0;  // of the codebook
+  uint32_t length = 0;       // of the codebook
+  uint32_t scale_bytes = 2;  // of one scale: F16, or 1 for MXFP4
 };
 
-// One layout into the other. words: U32 [rows, row_words(cols, length)]; scales: F16
+// One layout into the other. words: U32 [rows, row_words(cols, length)]; scales:
 // [rows, cols / group]; codes and tile_scales as drawn above, tile_bytes and tile_scale_bytes of
 // them; all at any address. What a word holds above or behind its row's codes is dropped by packing
 // and is 0 after unpacking; what a tile holds for missing rows likewise.

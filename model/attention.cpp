@@ -41,6 +41,7 @@ Attention::Attention(Trunk& trunk, const std::string& prefix, const AttentionVar
   o_ = Linear(trunk, prefix + ".o_proj", {.rows = hidden_, .cols = q_width}, variant.output_bias,
               rotated);
   qkv_inputs_ = share_inputs(std::array<const Linear*, 3>{&q_, &k_, &v_});
+  if (variant.sinks) sinks_ = read_vector(trunk, prefix + ".sinks", heads_);
   if (variant.qk_norm == QkNorm::none) return;
   const bool per_head = variant.qk_norm == QkNorm::per_head;
   q_norm_ = read_vector(trunk, prefix + ".q_norm.weight", per_head ? head_dim_ : q_width,
@@ -98,16 +99,18 @@ void Attention::attend(Run& run) const {
     const uint64_t end = run.position + t + 1;
     const uint64_t seen = window_ == 0 ? end : std::min<uint64_t>(end, window_);
     const uint64_t skipped_bytes = (end - seen) * kv.row_bytes();
-    run.compute.kernels->attention({.q = a.q + first_head,
-                                    .k = run.kv->keys(kv_layer_, kv_head) + skipped_bytes,
-                                    .v = run.kv->values(kv_layer_, kv_head) + skipped_bytes,
-                                    .format = kv.format,
-                                    .head_dim = head_dim_,
-                                    .heads = group,
-                                    .positions = static_cast<uint32_t>(seen),
-                                    .scale = 1.0f / std::sqrt(static_cast<float>(head_dim_)),
-                                    .scores = a.scores + uint64_t{worker} * group * kv.context,
-                                    .out = a.attended + first_head});
+    run.compute.kernels->attention(
+        {.q = a.q + first_head,
+         .k = run.kv->keys(kv_layer_, kv_head) + skipped_bytes,
+         .v = run.kv->values(kv_layer_, kv_head) + skipped_bytes,
+         .format = kv.format,
+         .head_dim = head_dim_,
+         .heads = group,
+         .positions = static_cast<uint32_t>(seen),
+         .scale = 1.0f / std::sqrt(static_cast<float>(head_dim_)),
+         .sinks = sinks_.empty() ? nullptr : sinks_.data() + uint64_t{kv_head} * group,
+         .scores = a.scores + uint64_t{worker} * group * kv.context,
+         .out = a.attended + first_head});
   });
 }
 

@@ -2,8 +2,9 @@
 //
 //   q, k, v = W_q x, W_k x, W_v x (+ biases);   q, k: RMS norm where the family has one, then rope;
 //   y = W_o softmax(q kᵀ / √head_dim) v (+ bias), causal, query heads sharing key/value heads in
-//   groups; a layer with a window sees its last positions only. With config.attention_gate W_q
-//   makes for every head a query and a gate g, and y = W_o (sigmoid(g) ∘ softmax(...) v).
+//   groups; a layer with a window sees its last positions only. With sinks the softmax of each head
+//   has one more term, whose share goes nowhere. With config.attention_gate W_q makes for every head
+//   a query and a gate g, and y = W_o (sigmoid(g) ∘ softmax(...) v).
 #pragma once
 
 #include <array>
@@ -21,6 +22,7 @@ struct AttentionVariant {
   bool qkv_bias = false;
   bool output_bias = false;
   QkNorm qk_norm = QkNorm::none;
+  bool sinks = false;  // "<prefix>.sinks" [heads]: a learned score that every softmax has besides
   float norm_offset = 0;  // added to the norms' stored weights
   bool rope = true;
 };
@@ -52,6 +54,7 @@ class Attention final : public Block {
   std::array<uint32_t, InputScratch::kSlots> qkv_inputs_{};  // whose prepared input each reads
   // [head_dim] or [heads * head_dim], the length saying over what; empty: no norm.
   std::vector<float> q_norm_, k_norm_;
+  std::vector<float> sinks_;  // [heads], or empty
 };
 
 }  // namespace sluice

@@ -12,31 +12,34 @@
 namespace sluice {
 namespace {
 
-uint32_t read_window_width(const JsonObject& json) {
-  return static_cast<uint32_t>(
-      json.count("sliding_window", {.least = 1, .most = kMaxPositions}).value_or(0));
+// absent: of files without such a key; null is none.
+uint32_t read_window_width(const JsonObject& json, uint32_t absent) {
+  constexpr const char* kKey = "sliding_window";
+  if (!json.names(kKey)) return absent;
+  return static_cast<uint32_t>(json.count(kKey, {.least = 1, .most = kMaxPositions}).value_or(0));
 }
 
-// Which layers the window holds for: those that layer_types names, or all from first_layer on.
-void place_window(const JsonObject& json, uint32_t window, uint32_t first_layer,
-                  ModelConfig& config) {
+// Which layers the window holds for: those that layer_types names, or else those of which
+// slides(layer) is true.
+template <class Slides>
+void place_window(const JsonObject& json, uint32_t window, Slides slides, ModelConfig& config) {
   const std::vector<std::string> types = json.texts("layer_types", kMaxLayers);
   if (!types.empty() && types.size() != config.layers) {
     throw Error(json.what(), ": layer_types has ", types.size(),
                 " entries; expected one per layer of num_hidden_layers, ", config.layers);
   }
   for (uint32_t layer = 0; layer < config.layers; ++layer) {
-    bool slides = layer >= first_layer;
+    bool has_window = slides(layer);
     if (!types.empty()) {
-      slides = types[layer] == "sliding_attention";
-      const bool known = slides ? window > 0 : types[layer] == "full_attention";
+      has_window = types[layer] == "sliding_attention";
+      const bool known = has_window ? window > 0 : types[layer] == "full_attention";
       if (!known) {
         throw Error(json.what(), ": layer_types[", layer, "] is ", quoted_text(types[layer]),
                     "; expected \"full_attention\"",
-                    slides ? ", as there is no sliding_window" : " or \"sliding_attention\"");
+                    has_window ? ", as there is no sliding_window" : " or \"sliding_attention\"");
       }
     }
-    config.layer_window[layer] = slides ? window : 0;
+    config.layer_window[layer] = has_window ? window : 0;
   }
 }
 
@@ -48,14 +51,36 @@ std::string quantization_method(const JsonObject& block) {
   return "affine";
 }
 
+// Scales that are not for blocks, or for inputs, would be tensors that nobody reads.
+void check_fp8(const JsonObject& block) {
+  if (!block.has("weight_block_size")) {
+    throw Error(block.what(),
+                ": FP8 without weight_block_size is not supported; expected scales "
+                "for blocks of weights, [128, 128]");
+  }
+  const std::string format = block.text("fmt").value_or("e4m3");
+  if (format != "e4m3") {
+    throw Error(block.what(), ": fmt is ", quoted_text(format), "; expected \"e4m3\"");
+  }
+  const std::string scheme = block.text("activation_scheme").value_or("dynamic");
+  if (scheme != "dynamic") {
+    throw Error(block.what(), ": activation_scheme is ", quoted_text(scheme),
+                "; expected \"dynamic\"");
+  }
+}
+
 void read_quantization(const JsonObject& json, ModelConfig& config) {
   for (const char* key : {"quantization", "quantization_config"}) {
     const std::optional<JsonObject> block = json.object(key);
     if (!block) continue;
     const std::string method = quantization_method(*block);
+    if (method == "fp8") check_fp8(*block);
+    // Of these, the tensors say all there is to know.
+    if (method == "fp8" || method == "mxfp4" || method == "affine") continue;
     if (method != "turboquant") {
       throw Error(block->what(), ": quantized by the method ", quoted_text(method),
-                  "; supported are \"turboquant\" and unquantized checkpoints");
+                  "; supported are \"turboquant\", \"fp8\", \"mxfp4\", MLX's \"affine\" and "
+                  "unquantized checkpoints");
     }
     config.turboquant.present = true;
     const std::string rotation = block->text("rotation").value_or("hadamard");
@@ -106,17 +131,34 @@ void read_heads(const JsonObject& json, ModelConfig& config) {
   }
 }
 
-void read_window(const JsonObject& json, ModelConfig& config) {
-  place_window(json, read_window_width(json), 0, config);
+void read_window(const JsonObject& json, ModelConfig& config, uint32_t absent) {
+  place_window(
+      json, read_window_width(json, absent), [](uint32_t) { return true; }, config);
 }
 
-void read_switched_window(const JsonObject& json, ModelConfig& config) {
+void read_alternating_window(const JsonObject& json, ModelConfig& config, uint32_t absent) {
+  place_window(
+      json, read_window_width(json, absent), [](uint32_t layer) { return layer % 2 == 0; }, config);
+}
+
+void read_switched_window(const JsonObject& json, ModelConfig& config, SwitchedWindow kind) {
+  constexpr uint32_t kAbsentWindow = 4096;  // as the first models had them, whose files may leave
+  constexpr uint64_t kAbsentLayers = 28;    // them out
   const bool switched_on = json.boolean("use_sliding_window").value_or(false);
   const CountRange layers = {.least = 0, .most = kMaxLayers};
-  constexpr uint64_t kAbsent = 28;  // as the first models had it, whose files may leave it out
-  const uint64_t first_layer = json.count("max_window_layers", layers).value_or(kAbsent);
-  place_window(json, switched_on ? read_window_width(json) : 0, static_cast<uint32_t>(first_layer),
-               config);
+  const uint64_t bound = json.count("max_window_layers", layers).value_or(kAbsentLayers);
+  const auto slides = [&](uint32_t layer) {
+    switch (kind) {
+      case SwitchedWindow::from_layer:
+        return layer >= bound;
+      case SwitchedWindow::alternating_below:
+        return layer < bound && layer % 2 == 0;
+      case SwitchedWindow::everywhere:
+        break;
+    }
+    return true;
+  };
+  place_window(json, switched_on ? read_window_width(json, kAbsentWindow) : 0, slides, config);
 }
 
 void read_dense_mlp(const JsonObject& json, ModelConfig& config) {

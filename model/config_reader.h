@@ -26,10 +26,18 @@ void read_heads(const JsonObject& json, ModelConfig& config);
 // theta, dimensions and scaling, by either generation of keys. What the family's models do where
 // the file is silent is in config.rope.theta and `partial`, the share of a head that turns.
 void read_rope(const JsonObject& json, ModelConfig& config, double partial = 1);
-// sliding_window of every layer, unless layer_types says of which.
-void read_window(const JsonObject& json, ModelConfig& config);
-// The same where use_sliding_window says whether, and max_window_layers from which layer on.
-void read_switched_window(const JsonObject& json, ModelConfig& config);
+// sliding_window, of the layers that layer_types says; without that, of every layer. absent: how
+// wide it is where the file has no such key; null is no window.
+void read_window(const JsonObject& json, ModelConfig& config, uint32_t absent = 0);
+// The same, but without layer_types of every other layer, from the first on.
+void read_alternating_window(const JsonObject& json, ModelConfig& config, uint32_t absent);
+// The same where use_sliding_window says whether there is one.
+enum class SwitchedWindow : uint8_t {
+  from_layer,         // without layer_types: from max_window_layers on
+  alternating_below,  // every other layer below max_window_layers, from the first on
+  everywhere,
+};
+void read_switched_window(const JsonObject& json, ModelConfig& config, SwitchedWindow kind);
 
 // layer_types of "linear_attention" and "full_attention", or every full_attention_interval-th layer
 // full; and the sizes of linear attention (linear_*), where a layer has it.

@@ -54,7 +54,8 @@ ConvertEncoder::~ConvertEncoder() = default;
 
 uint64_t ConvertEncoder::scratch_bytes(uint32_t cols, uint32_t threads) {
   const uint64_t values = uint64_t{encode_rows_per_task(cols)} * cols;
-  return threads * (values * sizeof(float) + uint64_t{cols} * (4 + kernels::kRowsPerTile));
+  // The values twice: those of a matrix in columns are transposed before they become floats.
+  return threads * (2 * values * sizeof(float) + uint64_t{cols} * (4 + kernels::kRowsPerTile));
 }
 
 const ConvertEncoder::MatrixCodec& ConvertEncoder::codec_of(const PlannedMatrix& matrix) {
@@ -202,8 +203,8 @@ void ConvertEncoder::run(Task& task, Scratch& scratch) const {
 void ConvertEncoder::move_rows(const Task& task) const {
   const PlannedMatrix& matrix = *task.matrix;
   const uint64_t rows = task.end - task.begin;
-  if (matrix.codebook_length == 0) {
-    std::memcpy(task.data, task.bytes[0], rows * task.source->row_bytes());
+  if (task.source->kind() == SourceMatrix::Kind::plain) {
+    task.source->copy_rows(task.begin, task.end, task.bytes, task.data);
   } else if (task.tiles) {
     kernels::pack_tiles({.rows = static_cast<uint32_t>(rows),
                          .cols = matrix.cols,

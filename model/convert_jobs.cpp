@@ -34,7 +34,10 @@ void add_matrix_jobs(uint32_t item, const PlannedMatrix& matrix, std::vector<Con
   for (uint32_t expert = 0; expert < matrix.sources.size(); ++expert) {
     const SourceMatrix& source = matrix.sources[expert];
     const uint64_t blocks = std::max<uint64_t>(1, kJobBytes / (source.row_bytes() * block));
-    const auto rows = static_cast<uint32_t>(std::min<uint64_t>(blocks * block, matrix.rows));
+    // What any rows need all bytes for is read once.
+    const auto rows = source.in_columns()
+                          ? matrix.rows
+                          : static_cast<uint32_t>(std::min<uint64_t>(blocks * block, matrix.rows));
     for (uint32_t begin = 0; begin < matrix.rows; begin += rows) {
       ConvertJob job;
       job.kind = ConvertJob::Kind::rows;

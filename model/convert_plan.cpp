@@ -11,6 +11,7 @@
 #include "io/error.h"
 #include "model/model_directory_writer.h"
 #include "model/network.h"
+#include "stream/plain_stack.h"
 
 namespace sluice {
 
@@ -61,6 +62,9 @@ std::pair<uint32_t, uint64_t> place_of(const SourceMatrix& matrix) {
   return {slice.file, slice.offset};
 }
 
+// How a layer's experts lie in the source (stream/expert_layout.h).
+enum class ExpertsForm : uint8_t { single, stack, plain_stack };
+
 class Planner {
  public:
   Planner(const Checkpoint& checkpoint, const ModelConfig& config, const ConvertSettings& settings)
@@ -107,11 +111,10 @@ class Planner {
     const std::string prefix = find_prefix(names);
     expert_prefixes_.push_back(names.per_expert_prefix);
     for (const std::string& other : names.stacked_prefixes) expert_prefixes_.push_back(other);
-    const bool stacked =
-        checkpoint_.find(prefix + "." + names.projections[0].name + ".weight") != nullptr;
+    const ExpertsForm form = find_form(names, prefix);
     std::vector<PlannedMatrix> projections;
     for (const ExpertNames::Projection& projection : names.projections) {
-      projections.push_back(plan_projection(names, projection, prefix, stacked));
+      projections.push_back(plan_projection(names, projection, prefix, form));
     }
     if (settings_.layout == ConvertLayout::records) {
       for (const PlannedMatrix& projection : projections) check_fits_records(projection);
@@ -123,6 +126,8 @@ class Planner {
         continue;
       }
       for (const SourceMatrix& source : projection.sources) {
+        moved_.insert(source.name());
+        if (form == ExpertsForm::plain_stack) continue;
         const std::string path = source.name().substr(0, source.name().size() - kWeight.size());
         for (const char* suffix : kSuffixes) moved_.insert(path + suffix);
       }
@@ -157,27 +162,29 @@ class Planner {
                 looked_for);
   }
 
+  // How the experts' tensors lie under their prefix, or the biases beside them, which stay.
+  ExpertsForm find_form(const ExpertNames& names, const std::string& prefix) {
+    ExpertsForm form = ExpertsForm::single;
+    for (const std::string_view name : names_.under(prefix + ".")) {
+      if (is_expert_bias(names, prefix, name)) moved_.insert(std::string(name));
+      if (is_plain_stack(names, prefix, name)) form = ExpertsForm::plain_stack;
+    }
+    if (checkpoint_.find(prefix + "." + names.projections[0].name + ".weight") != nullptr) {
+      form = ExpertsForm::stack;
+    }
+    return form;
+  }
+
   PlannedMatrix plan_projection(const ExpertNames& names, const ExpertNames::Projection& projection,
-                                const std::string& prefix, bool stacked) {
+                                const std::string& prefix, ExpertsForm form) {
     PlannedMatrix matrix;
     matrix.layer = names.layer;
     matrix.stacked = true;
     matrix.rows = projection.rows;
     matrix.cols = projection.cols;
-    const bool rotated = config_.turboquant.rotated;
     for (uint32_t expert = 0; expert < names.experts; ++expert) {
-      const std::string path =
-          stacked ? prefix + "." + projection.name
-                  : prefix + "." + std::to_string(expert) + "." + projection.per_expert_name;
-      if (checkpoint_.find(path + ".weight") == nullptr) {
-        throw Error(checkpoint_.directory().string(), ": experts of layer ", names.layer,
-                    ": tensor ", path, ".weight is missing (experts can be read as one tensor ",
-                    "each, or as stacked TurboQuant)");
-      }
-      if (!stacked || expert == 0) {
-        matrix.sources.push_back(SourceMatrix::open(checkpoint_, path, 0, rotated));
-        consume(path);
-        check_stack(path, names.experts, stacked);
+      if (form == ExpertsForm::single || expert == 0) {
+        matrix.sources.push_back(open_source(names, projection, prefix, form, expert));
       } else {
         matrix.sources.push_back(matrix.sources[0].slab(expert));
       }
@@ -194,10 +201,34 @@ class Planner {
       }
     }
     const std::string seed_path = names.per_expert_prefix + "." + projection.name;
-    matrix.path = (stacked ? prefix : names.stacked_prefixes[0]) + "." + projection.name;
+    matrix.path =
+        (form == ExpertsForm::stack ? prefix : names.stacked_prefixes[0]) + "." + projection.name;
     decide(matrix, projection.name == names.projections.back().name ? down_bits() : expert_bits(),
            seed_path);
     return matrix;
+  }
+
+  // One expert's, or of a stack the first's.
+  SourceMatrix open_source(const ExpertNames& names, const ExpertNames::Projection& projection,
+                           const std::string& prefix, ExpertsForm form, uint32_t expert) {
+    if (form == ExpertsForm::plain_stack) {
+      SourceMatrix source = SourceMatrix::open_plain_stack(checkpoint_, names, prefix, projection);
+      consumed_.insert(source.name());
+      return source;
+    }
+    const bool stacked = form == ExpertsForm::stack;
+    const std::string path =
+        stacked ? prefix + "." + projection.name
+                : prefix + "." + std::to_string(expert) + "." + projection.per_expert_name;
+    if (checkpoint_.find(path + ".weight") == nullptr) {
+      throw Error(checkpoint_.directory().string(), ": experts of layer ", names.layer, ": tensor ",
+                  path, ".weight is missing (experts can be read as one tensor ",
+                  "each, as stacks of plain numbers, or as stacked TurboQuant)");
+    }
+    SourceMatrix source = SourceMatrix::open(checkpoint_, path, 0, config_.turboquant.rotated);
+    consume(path);
+    check_stack(path, names.experts, stacked);
+    return source;
   }
 
   // What lies at path.* was understood.

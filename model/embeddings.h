@@ -1,4 +1,5 @@
-// Embeddings: the table of token vectors; F32, F16 or BF16.
+// Embeddings: the table of token vectors; F32, F16 or BF16, or in the formats of
+// stream/weight_format.h.
 #pragma once
 
 #include <span>
@@ -12,7 +13,7 @@ class Embeddings {
  public:
   Embeddings() = default;
   // Declares or binds "<prefix>.weight" [vocabulary, hidden]. Throws Error: missing, of another
-  // shape, quantized.
+  // shape, quantized otherwise.
   Embeddings(Trunk& trunk, const std::string& prefix, const ModelConfig& config);
 
   // y [run.tokens, hidden]: the vectors of ids. Requires: ids < vocabulary.

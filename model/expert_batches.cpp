@@ -24,7 +24,9 @@ uint64_t footprint(uint64_t size_bytes) {
 uint64_t footprint(const ExpertLayout& layout) {
   uint64_t total = 0;
   for (const ExpertLayout::Projection& projection : layout.projections) {
-    total += footprint(projection.data.size_bytes) + footprint(projection.scales.size_bytes);
+    for (const ExpertLayout::Slices* part : projection.parts()) {
+      total += footprint(part->size_bytes);
+    }
   }
   return total;
 }
@@ -127,8 +129,9 @@ void ExpertBatches::read(ReadQueue& queue, Buffer& buffer) const {
   std::vector<FileSlice> slices;
   for (const uint32_t expert : batch.experts) {
     for (const ExpertLayout::Projection& projection : layout.projections) {
-      slices.push_back(projection.data.of(expert));
-      if (projection.scales.size_bytes > 0) slices.push_back(projection.scales.of(expert));
+      for (const ExpertLayout::Slices* part : projection.parts()) {
+        if (part->size_bytes > 0) slices.push_back(part->of(expert));
+      }
     }
   }
   const ReadPlan plan = coalesce(slices);
@@ -160,8 +163,10 @@ void ExpertBatches::read(ReadQueue& queue, Buffer& buffer) const {
   batch.views.assign(batch.experts.size(), ExpertView{});
   for (ExpertView& view : batch.views) {
     for (size_t p = 0; p < layout.projections.size(); ++p) {
-      view[p].data = next_address();
-      if (layout.projections[p].scales.size_bytes > 0) view[p].scales = next_address();
+      const auto parts = layout.projections[p].parts();
+      for (uint32_t part = 0; part < parts.size(); ++part) {
+        if (parts[part]->size_bytes > 0) view[p].part(part) = next_address();
+      }
     }
   }
 }

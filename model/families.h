@@ -67,6 +67,7 @@ Family qwen2_moe_family();
 Family qwen3_moe_family();
 Family glm4_moe_family();
 Family minimax_m2_family();
+Family gpt_oss_family();
 Family qwen3_next_family();
 Family qwen3_5_family();
 Family qwen3_5_moe_family();

@@ -103,6 +103,10 @@ const json* JsonObject::find_array(const char* key, size_t limit) const {
   return value;
 }
 
+bool JsonObject::names(const char* key) const { return value_->contains(key); }
+
+bool JsonObject::empty() const { return value_->empty(); }
+
 bool JsonObject::has(const char* key) const { return find(key) != nullptr; }
 
 std::optional<uint64_t> JsonObject::count(const char* key, CountRange range) const {

@@ -25,6 +25,9 @@ std::string at(const Trunk& trunk, const std::string& name) {
 // costs to hand a task to another thread.
 constexpr uint64_t kTaskWork = uint64_t{64} * 1024;
 
+// Whether inputs are rotated before such a matrix.
+bool rotates(const TurboQuantTables* tables) { return tables != nullptr && !tables->signs.empty(); }
+
 }  // namespace
 
 kernels::Format plain_format(DType dtype) {
@@ -104,6 +107,43 @@ std::unique_ptr<const TurboQuantTables> read_turboquant_tables(Trunk& trunk,
   return tables;
 }
 
+void set_form(const ScaledForm& form, kernels::Matrix& matrix) {
+  matrix.group = form.group;
+  switch (form.format) {
+    case WeightFormat::mxfp4:
+      matrix.format = kernels::Format::mxfp4;
+      matrix.codebook = &kernels::mxfp4_codebook();
+      return;
+    case WeightFormat::f8_blocks:
+      matrix.format = kernels::Format::f8_e4m3;
+      matrix.block_rows = form.block_rows;
+      matrix.scale_format = plain_format(form.scale_dtype);
+      return;
+    default:
+      SLUICE_CHECK(form.format == WeightFormat::affine);
+      matrix.format = kernels::Format::affine;
+      matrix.bits = form.bits;
+      matrix.scale_format = plain_format(form.scale_dtype);
+  }
+}
+
+std::optional<kernels::Matrix> find_scaled_matrix(Trunk& trunk, const std::string& prefix,
+                                                  uint32_t rows, uint32_t cols) {
+  const Checkpoint& checkpoint = trunk.checkpoint();
+  const std::optional<ScaledMatrix> found = find_scaled_matrix(
+      checkpoint, prefix, std::nullopt, rows, cols, checkpoint.directory().string());
+  if (!found) return std::nullopt;
+  const auto bytes = [&](const TensorInfo& info) {
+    return trunk.tensor(info.name, std::array{info.dtype}, info.shape);
+  };
+  kernels::Matrix matrix{.rows = rows, .cols = cols};
+  set_form(found->form, matrix);
+  matrix.data = bytes(*found->data);
+  matrix.scales = bytes(*found->scales);
+  if (found->biases != nullptr) matrix.biases = bytes(*found->biases);
+  return matrix;
+}
+
 Linear::Linear(Trunk& trunk, const std::string& prefix, Shape shape, bool with_bias,
                bool config_says_rotated) {
   const Checkpoint& checkpoint = trunk.checkpoint();
@@ -132,12 +172,16 @@ Linear::Linear(Trunk& trunk, const std::string& prefix, Shape shape, bool with_b
     matrix_.scales = trunk.tensor(prefix + ".scales", kHalf, scales_shape);
     matrix_.group = static_cast<uint32_t>(group);
     matrix_.codebook = tables_ ? &tables_->codebook : nullptr;
+  } else if (const std::optional<kernels::Matrix> scaled =
+                 find_scaled_matrix(trunk, prefix, shape.rows, shape.cols)) {
+    matrix_ = *scaled;
   } else {
-    for (const char* other : {".scales", ".weight_scale_inv", ".qweight", ".weight_scale"}) {
+    for (const char* other : {".qweight", ".weight_scale"}) {
       if (checkpoint.find(prefix + other) != nullptr) {
         throw Error(at(trunk, prefix + other),
                     ": this quantization is not supported; supported are "
-                    "F32, F16, BF16 and TurboQuant (see the README's table of formats)");
+                    "F32, F16, BF16, F8_E4M3 with scales for blocks, MXFP4, MLX affine "
+                    "quantization and TurboQuant (see docs/formats.md)");
       }
     }
     const std::array<uint64_t, 2> plain_shape = {shape.rows, shape.cols};
@@ -171,14 +215,14 @@ InputScratch InputScratch::layout(Arena& arena, uint32_t vectors, uint32_t max_c
 }
 
 bool needs_preparation(const kernels::Matrix& matrix) {
-  return matrix.format == kernels::Format::turboquant;
+  return kernels::takes_integers(matrix.format);
 }
 
 void prepare_vector(const ComputeContext& context, const kernels::Matrix& matrix,
                     const TurboQuantTables* tables, const float* x, InputScratch::Slot& slot,
                     uint32_t vector, uint32_t max_cols) {
   const float* input = x;
-  if (!tables->signs.empty()) {
+  if (rotates(tables)) {
     float* rotated = slot.rotated + uint64_t{vector} * max_cols;
     context.kernels->rotate(tables->rotation, tables->signs.data(), x, rotated);
     input = rotated;
@@ -197,7 +241,7 @@ PreparedInput prepared_input(const ComputeContext& context, const kernels::Matri
   if (!needs_preparation(matrix)) return input;
   if (context.compute == Compute::int16) {
     input.quantized = slot.quantized;
-  } else if (!tables->signs.empty()) {
+  } else if (rotates(tables)) {
     input.x = slot.rotated;
     input.x_stride = max_cols;
   }
@@ -237,9 +281,16 @@ PreparedInput gathered_input(const PreparedInput& from, const InputScratch::Slot
 
 bool same_preparation(const kernels::Matrix& a, const TurboQuantTables* a_tables,
                       const kernels::Matrix& b, const TurboQuantTables* b_tables) {
-  return needs_preparation(a) && needs_preparation(b) && a_tables != nullptr &&
-         b_tables != nullptr && a.cols == b.cols && a.group == b.group &&
-         a_tables->signs == b_tables->signs;
+  if (!needs_preparation(a) || !needs_preparation(b) || a.cols != b.cols || a.group != b.group) {
+    return false;
+  }
+  // Of TurboQuant, none before the trunk is loaded: then nothing is known.
+  const auto known = [](const kernels::Matrix& matrix, const TurboQuantTables* tables) {
+    return matrix.format != kernels::Format::turboquant || tables != nullptr;
+  };
+  if (!known(a, a_tables) || !known(b, b_tables)) return false;
+  if (!rotates(a_tables) || !rotates(b_tables)) return rotates(a_tables) == rotates(b_tables);
+  return a_tables->signs == b_tables->signs;
 }
 
 std::array<uint32_t, InputScratch::kSlots> share_inputs(std::span<const Linear* const> linears) {

@@ -2,10 +2,10 @@
 // it.
 //
 // For a TurboQuant matrix the input is first rotated with the matrix' own signs and, in the int16
-// mode, quantized; matrices that are applied to the same input do this and their rows in one go
-// (apply_linears), and those whose signs and groups are equal share what was prepared. Rows are
-// spread over the workers, and no row is ever split. Owns: converted signs, codebook, bias.
-// Borrows: the trunk (weights). Threads: any for reading.
+// mode, quantized, which MXFP4 and affine matrices want as well; matrices that are applied to the
+// same input do this and their rows in one go (apply_linears), and those whose signs and groups are
+// equal share what was prepared. Rows are spread over the workers, and no row is ever split. Owns:
+// converted signs, codebook, bias. Borrows: the trunk (weights). Threads: any for reading.
 #pragma once
 
 #include <array>
@@ -21,6 +21,7 @@
 #include "model/session.h"
 #include "model/trunk.h"
 #include "model/workers.h"
+#include "stream/weight_format.h"
 
 namespace sluice {
 
@@ -47,6 +48,15 @@ inline constexpr std::array kPlainDTypes = {DType::bf16, DType::f16, DType::f32}
 // The kernels' name for a plain dtype. Requires: one of kPlainDTypes.
 kernels::Format plain_format(DType dtype);
 
+// Sets what a matrix in one of the formats with scales and no codebook tensor has besides shape and
+// bytes. Requires: one of those formats.
+void set_form(const ScaledForm& form, kernels::Matrix& matrix);
+
+// The matrix "<prefix>.weight" of the trunk with its scales, in one of those formats, its bytes
+// null before the trunk is loaded; nothing if it is in none. Throws Error: as find_scaled_matrix.
+std::optional<kernels::Matrix> find_scaled_matrix(Trunk& trunk, const std::string& prefix,
+                                                  uint32_t rows, uint32_t cols);
+
 class Linear {
  public:
   struct Shape {
@@ -54,9 +64,9 @@ class Linear {
     uint32_t cols = 0;
   };
   Linear() = default;
-  // Declares or binds "<prefix>.weight" (and .scales, .codebook, .signs if there is a .codebook),
-  // and
-  // "<prefix>.bias" if with_bias. Throws Error: missing, of another shape, a format not supported.
+  // Declares or binds "<prefix>.weight" (and .scales, .codebook, .signs if there is a .codebook;
+  // or what stream/weight_format.h says), and "<prefix>.bias" if with_bias. Throws Error: missing,
+  // of another shape, a format not supported.
   Linear(Trunk& trunk, const std::string& prefix, Shape shape, bool with_bias,
          bool config_says_rotated);
   // A view on an embedding table as output matrix.
@@ -111,7 +121,7 @@ void prepare_vector(const ComputeContext& context, const kernels::Matrix& matrix
 PreparedInput prepared_input(const ComputeContext& context, const kernels::Matrix& matrix,
                              const TurboQuantTables* tables, const float* x, uint32_t x_stride,
                              const InputScratch::Slot& slot, uint32_t max_cols);
-// Whether the matrix needs its input prepared at all.
+// Whether the matrix needs its input prepared at all: rotated, or in the int16 mode quantized.
 bool needs_preparation(const kernels::Matrix& matrix);
 // Copies one prepared vector into a slot, so that chosen vectors lie side by side.
 void gather_vector(const kernels::Matrix& matrix, const PreparedInput& from, uint32_t from_vector,

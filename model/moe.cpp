@@ -17,8 +17,7 @@ constexpr uint32_t kSweepBatch = 2;
 // them as a decode step's working set.
 constexpr uint32_t kSweepTokens = 9;
 
-// Of gpt_oss, in whose files they are not written.
-constexpr float kSwigluLimit = 7.0f;
+// Of gpt_oss, in whose files it is not written.
 constexpr float kSwigluAlpha = 1.702f;
 
 }  // namespace
@@ -52,13 +51,15 @@ void Moe::bind(Trunk& trunk, const ModelConfig& config, const ProjectionFormat& 
   kernels::Matrix& matrix = stored_[m];
   matrix.rows = format.rows;
   matrix.cols = format.cols;
-  if (format.dtype == DType::u32) {
+  if (format.layout == MatrixLayout::tiles) matrix.layout = kernels::Layout::tiles;
+  if (format.format == WeightFormat::turboquant) {
     tables_[m] =
         read_turboquant_tables(trunk, format.prefix, matrix.cols, config.turboquant.rotated);
     matrix.format = kernels::Format::turboquant;
-    if (format.layout == MatrixLayout::tiles) matrix.layout = kernels::Layout::tiles;
     matrix.group = format.group;
     matrix.codebook = tables_[m] ? &tables_[m]->codebook : nullptr;
+  } else if (format.format != WeightFormat::plain) {
+    set_form(format.scaled, matrix);
   } else {
     matrix.format = plain_format(format.dtype);
     if (format.layout == MatrixLayout::columns) matrix.layout = kernels::Layout::columns;
@@ -114,6 +115,7 @@ void Moe::forward(const float* x, Run& run, float* y) const {
       for (uint32_t m = 0; m <= down_; ++m) {
         ready.back().matrices[m].data = view[m].data;
         ready.back().matrices[m].scales = view[m].scales;
+        ready.back().matrices[m].biases = view[m].biases;
       }
       rows += count;
       if (rows + run.tokens > a.mlp_vectors) break;  // the next might not fit

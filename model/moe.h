@@ -24,6 +24,9 @@
 
 namespace sluice {
 
+// Of gpt_oss: beyond it gates and ups are cut off.
+inline constexpr float kSwigluLimit = 7.0f;
+
 // How an expert turns the outputs of its first matrices into the input of down.
 enum class ExpertActivation : uint8_t {
   swiglu,          // silu(gate) ∘ up; projections gate, up, down

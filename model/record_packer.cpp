@@ -6,12 +6,21 @@
 
 #include "io/check.h"
 #include "kernels/columns.h"
+#include "kernels/kernels.h"
 #include "kernels/tiles.h"
 
 namespace sluice {
 namespace {
 
+// Requires: TurboQuant or MXFP4.
 kernels::TileShape tile_shape(const RecordProjection& projection) {
+  if (projection.format == WeightFormat::mxfp4) {
+    return {.rows = projection.rows,
+            .cols = projection.cols,
+            .group = projection.scaled.group,
+            .length = kernels::mxfp4_codebook().length,
+            .scale_bytes = 1};
+  }
   return {.rows = projection.rows,
           .cols = projection.cols,
           .group = projection.group,
@@ -29,6 +38,7 @@ void transpose(const RecordProjection& projection, const std::byte* columns, std
 // Clears what says nothing in the U32 words of rows: the bits above a word's codes, and those
 // behind a row's last. Requires: not ternary.
 void clear_padding(const RecordProjection& projection, std::span<std::byte> words) {
+  if (projection.format == WeightFormat::mxfp4) return;  // its words have no such bits
   const auto bits = static_cast<uint32_t>(std::bit_width(projection.codebook_length - 1));
   const uint32_t per_word = 32 / bits;
   const uint64_t row_words = words_per_row(projection.cols, projection.codebook_length);
@@ -49,7 +59,7 @@ void clear_padding(const RecordProjection& projection, std::span<std::byte> word
 }  // namespace
 
 RecordPacker::RecordPacker(const ExpertLayout& source,
-                           std::span<const std::string> projection_names, MatrixLayout turboquant)
+                           std::span<const std::string> projection_names, MatrixLayout layout)
     : source_(&source) {
   SLUICE_CHECK(projection_names.size() == source.formats.size());
   std::vector<RecordProjection> projections;
@@ -59,12 +69,17 @@ RecordPacker::RecordPacker(const ExpertLayout& source,
     projection.name = projection_names[p];
     projection.rows = format.rows;
     projection.cols = format.cols;
+    projection.format = format.format;
     projection.dtype = format.dtype;
-    if (format.dtype == DType::u32) {
+    projection.scaled = format.scaled;
+    if (format.format == WeightFormat::turboquant) {
       projection.group = format.group;
       projection.codebook_length = format.codebook_length;
       const bool tiles = kernels::has_tiles(format.cols, format.group, format.codebook_length);
-      projection.layout = tiles ? turboquant : MatrixLayout::rows;
+      projection.layout = tiles ? layout : MatrixLayout::rows;
+    } else if (format.format == WeightFormat::mxfp4) {
+      projection.dtype = DType::u8;  // MLX writes the same bytes as words
+      projection.layout = layout;
     }
     projections.push_back(std::move(projection));
   }
@@ -86,11 +101,13 @@ void RecordPacker::pack(const ExpertView& expert, std::span<std::byte> record) c
     const MatrixLayout from = source_->formats[p].layout;
     std::byte* data = part(to.data);
     std::byte* scales = to.scales.size_bytes > 0 ? part(to.scales) : nullptr;
+    std::byte* biases = to.biases.size_bytes > 0 ? part(to.biases) : nullptr;
     if (from == MatrixLayout::columns) {
       transpose(to, expert[p].data, data);
     } else if (to.layout == from) {
       std::memcpy(data, expert[p].data, to.data.size_bytes);
       if (scales != nullptr) std::memcpy(scales, expert[p].scales, to.scales.size_bytes);
+      if (biases != nullptr) std::memcpy(biases, expert[p].biases, to.biases.size_bytes);
     } else if (to.layout == MatrixLayout::tiles) {
       kernels::pack_tiles(tile_shape(to), expert[p].data, expert[p].scales, data, scales);
     } else {
@@ -117,15 +134,16 @@ std::optional<std::string> RecordPacker::difference(const ExpertView& expert,
       source_data = scratch.data();
     } else if (source_->formats[p].layout != to.layout) {
       // Both in rows: whichever is in tiles is taken apart, and the words' padding says nothing.
-      data_bytes = uint64_t{to.rows} * words_per_row(to.cols, to.codebook_length) * 4;
-      scale_bytes = uint64_t{to.rows} * (to.cols / to.group) * 2;
+      const kernels::TileShape shape = tile_shape(to);
+      data_bytes = uint64_t{to.rows} * words_per_row(to.cols, shape.length) * 4;
+      scale_bytes = uint64_t{to.rows} * (to.cols / shape.group) * shape.scale_bytes;
       scratch.resize(std::max<size_t>(scratch.size(), 2 * data_bytes + scale_bytes));
       const std::span<std::byte> unpacked = std::span(scratch).first(data_bytes);
       const std::span<std::byte> words = std::span(scratch).subspan(data_bytes, data_bytes);
       std::byte* unpacked_scales = scratch.data() + 2 * data_bytes;
       const bool packed = to.layout == MatrixLayout::tiles;
-      kernels::unpack_tiles(tile_shape(to), packed ? data : source_data,
-                            packed ? scales : source_scales, unpacked.data(), unpacked_scales);
+      kernels::unpack_tiles(shape, packed ? data : source_data, packed ? scales : source_scales,
+                            unpacked.data(), unpacked_scales);
       std::memcpy(words.data(), packed ? source_data : data, data_bytes);
       clear_padding(to, words);
       (packed ? data : source_data) = unpacked.data();
@@ -135,6 +153,10 @@ std::optional<std::string> RecordPacker::difference(const ExpertView& expert,
     if (std::memcmp(data, source_data, data_bytes) != 0) return to.name + ": the weights";
     if (scale_bytes > 0 && std::memcmp(scales, source_scales, scale_bytes) != 0) {
       return to.name + ": the scales";
+    }
+    if (to.biases.size_bytes > 0 && std::memcmp(record.data() + to.biases.offset, expert[p].biases,
+                                                to.biases.size_bytes) != 0) {
+      return to.name + ": the biases";
     }
   }
   return std::nullopt;

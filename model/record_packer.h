@@ -1,7 +1,6 @@
 // RecordPacker: one layer's experts from the layout they are read in into records, and back for
-// comparison. TurboQuant matrices go into tiles (kernels/tiles.h) where they have such a form, and
-// plain ones that lie in columns into rows.
-// Threads: any.
+// comparison. TurboQuant and MXFP4 matrices go into tiles (kernels/tiles.h) where they have such a
+// form, and plain ones that lie in columns into rows. Threads: any.
 #pragma once
 
 #include <cstddef>
@@ -19,9 +18,9 @@ namespace sluice {
 class RecordPacker {
  public:
   // source: the layer as it is read. projection_names: [source's projections] "gate_proj", ...
-  // turboquant: rows, or tiles for matrices that have them. Borrows source.
+  // layout: rows, or tiles for matrices that have them. Borrows source.
   RecordPacker(const ExpertLayout& source, std::span<const std::string> projection_names,
-               MatrixLayout turboquant);
+               MatrixLayout layout);
 
   const RecordTable& table() const { return table_; }
 

@@ -89,7 +89,7 @@ Router::Router(Trunk& trunk, const std::string& prefix, const RouterVariant& var
                const ModelConfig& config)
     : hidden_(config.hidden),
       weight_(trunk, prefix + "." + variant.weight, {.rows = config.experts, .cols = config.hidden},
-              false, config.turboquant.rotated) {
+              variant.bias, config.turboquant.rotated) {
   rule_.score = variant.score;
   rule_.experts = config.experts;
   rule_.experts_per_token = config.experts_per_token;

@@ -47,7 +47,8 @@ struct RouterRule {
 struct RouterVariant {
   RouterScore score = RouterScore::softmax;
   std::string weight = "gate";  // "<weight>.weight" behind the prefix of the experts' block
-  std::string correction;       // "gate.e_score_correction_bias"; empty: none
+  bool bias = false;            // and "<weight>.bias", of the logits
+  std::string correction = {};  // "gate.e_score_correction_bias"; empty: none
 };
 
 class Router {

@@ -9,8 +9,10 @@
 #include "io/error.h"
 #include "io/posix_file.h"
 #include "kernels/codec.h"
+#include "kernels/columns.h"
 #include "model/block_formats.h"
 #include "model/linear.h"
+#include "stream/plain_stack.h"
 #include "stream/record_format.h"
 
 namespace sluice {
@@ -187,9 +189,27 @@ SourceMatrix SourceMatrix::open_mxfp4(const Checkpoint& checkpoint, const std::s
   return matrix;
 }
 
+SourceMatrix SourceMatrix::open_plain_stack(const Checkpoint& checkpoint, const ExpertNames& names,
+                                            const std::string& prefix,
+                                            const ExpertNames::Projection& projection) {
+  const PlainStackPlace place = find_in_plain_stack(checkpoint, names, prefix, projection);
+  SourceMatrix matrix;
+  matrix.dtype_ = place.tensor->dtype;
+  matrix.name_ = place.tensor->name;
+  matrix.rows_ = projection.rows;
+  matrix.cols_ = projection.cols;
+  matrix.in_columns_ = names.plain_stack == ExpertNames::PlainStack::columns;
+  matrix.weight_file_ = place.tensor->file;
+  matrix.weight_row_bytes_ = uint64_t{matrix.cols_} * dtype_bytes(matrix.dtype_);
+  matrix.weight_slab_bytes_ = place.tensor->size_bytes / names.experts;
+  matrix.weight_offset_ = place.tensor->offset + place.first_row * matrix.weight_row_bytes_;
+  return matrix;
+}
+
 SourceMatrix SourceMatrix::slab(uint64_t expert) const {
   SourceMatrix other = *this;
-  other.weight_offset_ += expert * rows_ * weight_row_bytes_;
+  other.weight_offset_ +=
+      expert * (weight_slab_bytes_ > 0 ? weight_slab_bytes_ : rows_ * weight_row_bytes_);
   other.scale_offset_ += expert * rows_ * scale_row_bytes_;
   return other;
 }
@@ -197,6 +217,10 @@ SourceMatrix SourceMatrix::slab(uint64_t expert) const {
 SourceMatrix::Slices SourceMatrix::slices(uint32_t begin, uint32_t end) const {
   SLUICE_CHECK(begin < end && end <= rows_);
   Slices slices;
+  if (in_columns_) {
+    slices.places[0] = {weight_file_, weight_offset_, rows_ * weight_row_bytes_};
+    return slices;
+  }
   slices.places[0] = {weight_file_, weight_offset_ + begin * weight_row_bytes_,
                       (end - begin) * weight_row_bytes_};
   if (kind_ != Kind::plain) {
@@ -211,6 +235,7 @@ SourceMatrix::Slices SourceMatrix::slices(uint32_t begin, uint32_t end) const {
 
 SourceMatrix::Bytes SourceMatrix::skip_rows(const Bytes& bytes, uint32_t begin, uint32_t to) const {
   Bytes rest = bytes;
+  if (in_columns_) return rest;
   rest[0] += (to - begin) * weight_row_bytes_;
   if (kind_ != Kind::plain) rest[1] += (to / scale_rows_ - begin / scale_rows_) * scale_row_bytes_;
   return rest;
@@ -221,9 +246,17 @@ void SourceMatrix::to_f32(const kernels::Table& table, uint32_t begin, uint32_t 
   SLUICE_CHECK(begin < end && end <= rows_);
   const size_t values = size_t{end - begin} * cols_;
   switch (kind_) {
-    case Kind::plain:
-      table.to_f32(plain_format(dtype_), bytes[0], values, out);
+    case Kind::plain: {
+      const std::byte* rows = bytes[0];
+      std::vector<std::byte> transposed;
+      if (in_columns_) {
+        transposed.resize((end - begin) * weight_row_bytes_);
+        copy_rows(begin, end, bytes, transposed.data());
+        rows = transposed.data();
+      }
+      table.to_f32(plain_format(dtype_), rows, values, out);
       return;
+    }
     case Kind::mxfp4:
       mxfp4_to_f32(bytes[0], bytes[1], values / kMxfp4Block, out);
       return;
@@ -245,6 +278,18 @@ void SourceMatrix::to_f32(const kernels::Table& table, uint32_t begin, uint32_t 
       }
     }
   }
+}
+
+void SourceMatrix::copy_rows(uint32_t begin, uint32_t end, const Bytes& bytes,
+                             std::byte* out) const {
+  SLUICE_CHECK(kind_ == Kind::plain && begin < end && end <= rows_);
+  if (!in_columns_) {
+    std::memcpy(out, bytes[0], (end - begin) * weight_row_bytes_);
+    return;
+  }
+  const auto width = static_cast<uint32_t>(dtype_bytes(dtype_));
+  kernels::columns_to_rows({.rows = rows_, .cols = cols_, .width = width}, begin, end, bytes[0],
+                           out);
 }
 
 void SourceMatrix::decode_turboquant(const kernels::Table& table, uint32_t rows,

@@ -1,8 +1,9 @@
 // SourceMatrix: one weight matrix of a checkpoint as rows of float32, whatever format its file has.
 //
 // It says which bytes of which files a range of rows needs, and turns those bytes into floats;
-// reading them is the caller's, so that reads may run ahead. Formats: F32, F16, BF16; F8_E4M3 with
-// "weight_scale_inv"; MXFP4 (blocks and scales); TurboQuant, whose rows are rotated back.
+// reading them is the caller's, so that reads may run ahead. Formats: F32, F16, BF16, also in
+// columns, of which any range of rows needs all bytes; F8_E4M3 with "weight_scale_inv"; MXFP4
+// (blocks and scales); TurboQuant, whose rows are rotated back.
 //
 // Owns: small tables (codebook, signs). Threads: any once made.
 #pragma once
@@ -17,6 +18,7 @@
 #include "io/checkpoint.h"
 #include "io/coalesce.h"
 #include "kernels/kernels.h"
+#include "stream/expert_layout.h"
 
 namespace sluice {
 
@@ -38,6 +40,12 @@ class SourceMatrix {
   static SourceMatrix open_mxfp4(const Checkpoint& checkpoint, const std::string& prefix,
                                  uint64_t expert);
 
+  // A projection of expert 0 in a stack of plain numbers (stream/plain_stack.h). Throws Error as
+  // find_in_plain_stack().
+  static SourceMatrix open_plain_stack(const Checkpoint& checkpoint, const ExpertNames& names,
+                                       const std::string& prefix,
+                                       const ExpertNames::Projection& projection);
+
   // The same of another expert of the same stack. Requires: this is slab 0 of one that holds it.
   SourceMatrix slab(uint64_t expert) const;
 
@@ -47,6 +55,7 @@ class SourceMatrix {
   uint32_t rows() const { return rows_; }
   uint32_t cols() const { return cols_; }
   uint64_t row_bytes() const { return weight_row_bytes_ + scale_row_bytes_; }  // as stored, about
+  bool in_columns() const { return in_columns_; }
   // TurboQuant: length of the codebook and inputs per scale, else 0.
   uint32_t codebook_length() const { return static_cast<uint32_t>(codebook_.size()); }
   uint32_t group() const { return group_; }
@@ -65,6 +74,8 @@ class SourceMatrix {
   // cols].
   void to_f32(const kernels::Table& table, uint32_t begin, uint32_t end, const Bytes& bytes,
               float* out) const;
+  // The same rows as they are stored, [end - begin, cols]. Requires: kind() is plain.
+  void copy_rows(uint32_t begin, uint32_t end, const Bytes& bytes, std::byte* out) const;
   // The same bytes without those of the rows from begin to `to`, which a later range does not need.
   Bytes skip_rows(const Bytes& bytes, uint32_t begin, uint32_t to) const;
 
@@ -83,6 +94,8 @@ class SourceMatrix {
   uint32_t weight_file_ = 0;
   uint64_t weight_offset_ = 0;
   uint64_t weight_row_bytes_ = 0;
+  uint64_t weight_slab_bytes_ = 0;  // from one expert's weights to the next, where not its rows
+  bool in_columns_ = false;
   uint32_t scale_file_ = 0;
   uint64_t scale_offset_ = 0;
   uint64_t scale_row_bytes_ = 0;

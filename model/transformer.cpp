@@ -16,28 +16,41 @@ std::string layer_prefix(const ModelConfig& config, uint32_t layer) {
   return config.names.text + "layers." + std::to_string(layer);
 }
 
+// The matrices of an expert, and how a checkpoint may hold them.
+void name_projections(const ModelConfig& config, const TransformerVariant& variant,
+                      ExpertNames& names) {
+  const uint32_t width = config.expert_intermediate;
+  if (variant.gate_up_pairs) {
+    names.projections = {{"gate_up_proj", 2 * width, config.hidden},
+                         {"down_proj", config.hidden, width}};
+    names.plain_stack = ExpertNames::PlainStack::columns;
+    names.bias_suffix = "_bias";
+    return;
+  }
+  names.projections = {{"gate_proj", width, config.hidden, variant.expert.gate},
+                       {"up_proj", width, config.hidden, variant.expert.up},
+                       {"down_proj", config.hidden, width, variant.expert.down}};
+  names.plain_stack = ExpertNames::PlainStack::rows;
+  names.gate_and_up = "gate_up_proj";
+}
+
 std::vector<ExpertNames> transformer_experts(const ModelConfig& config,
                                              const TransformerVariant& variant) {
-  std::vector<ExpertNames> names;
+  std::vector<ExpertNames> all;
   const RouterVariant& router = variant.router;
-  const uint32_t width = config.expert_intermediate;
   for (uint32_t layer = 0; layer < config.layers; ++layer) {
     if (!config.moe_layer[layer]) continue;
     const std::string block = layer_prefix(config, layer) + "." + variant.feed_forward;
-    names.push_back(
-        {.layer = layer,
-         .experts = config.experts,
-         .per_expert_prefix = block + ".experts",
-         .stacked_prefixes = {block + ".switch_mlp", block + ".experts"},
-         .router = block + "." + router.weight,
-         .router_correction = router.correction.empty() ? "" : block + "." + router.correction,
-         .projections = {{"gate_proj", width, config.hidden, variant.expert.gate},
-                         {"up_proj", width, config.hidden, variant.expert.up},
-                         {"down_proj", config.hidden, width, variant.expert.down}},
-         .plain_stack = ExpertNames::PlainStack::rows,
-         .gate_and_up = "gate_up_proj"});
+    ExpertNames& names = all.emplace_back();
+    names.layer = layer;
+    names.experts = config.experts;
+    names.per_expert_prefix = block + ".experts";
+    names.stacked_prefixes = {block + ".switch_mlp", block + ".experts"};
+    names.router = block + "." + router.weight;
+    if (!router.correction.empty()) names.router_correction = block + "." + router.correction;
+    name_projections(config, variant, names);
   }
-  return names;
+  return all;
 }
 
 std::unique_ptr<const Block> moe_block(const std::string& prefix, const TransformerVariant& variant,
@@ -48,8 +61,10 @@ std::unique_ptr<const Block> moe_block(const std::string& prefix, const Transfor
   if (config.shared_intermediate > 0) {
     shared.emplace(trunk, prefix, variant.shared_expert, config);
   }
+  ExpertForm form;
+  if (variant.gate_up_pairs) form.activation = ExpertActivation::swiglu_clamped;
   return std::make_unique<Moe>(trunk, std::move(router), std::move(shared), config, experts,
-                               source_layer);
+                               source_layer, std::move(form));
 }
 
 // What the checkpoint's writer left for the reader to add to norms.

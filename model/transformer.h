@@ -39,6 +39,9 @@ struct TransformerVariant {
   struct {
     std::string gate = "gate_proj", up = "up_proj", down = "down_proj";
   } expert;  // with one tensor per expert
+  // Experts as gpt_oss has them: gate and up in one matrix, their rows in turn, clamped; stacks in
+  // columns; and biases. ModelConfig::expert_gate_up_pairs says the same of the config.
+  bool gate_up_pairs = false;
 };
 
 // A family of it. variant: how a model of the family with this config differs from the plain one.

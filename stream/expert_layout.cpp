@@ -94,9 +94,9 @@ class LayerReader {
 
   ExpertLayout checked(ExpertLayout layout) const {
     for (const ProjectionFormat& format : layout.formats) {
-      if (format.dtype != layout.formats[0].dtype) {
+      if (format.format != layout.formats[0].format || format.dtype != layout.formats[0].dtype) {
         fail("its projections differ in type (", dtype_name(layout.formats[0].dtype), " and ",
-             dtype_name(format.dtype), "); one type per layer is supported");
+             dtype_name(format.dtype), ", or what they mean); one type per layer is supported");
       }
     }
     find_expert_biases(checkpoint_, names_, layout);
@@ -132,8 +132,10 @@ class LayerReader {
         const bool of_projection =
             is_projection(parts.first, &ExpertNames::Projection::name) && parts.rest.empty();
         if (of_projection && (parts.second == "codebook" || parts.second == "signs")) continue;
-        if ((of_projection && (parts.second == "weight" || parts.second == "scales")) ||
-            parse_index(parts.first) || is_plain_stack(names_, prefix, name)) {
+        if ((of_projection &&
+             (parts.second == "weight" || parts.second == "scales" || parts.second == "biases")) ||
+            parse_index(parts.first) || is_block_part(parts) ||
+            is_plain_stack(names_, prefix, name)) {
           fail("two layouts at once: tensor ", records, " and tensor ", name,
                "; expected either records or the model's own layout");
         }
@@ -143,7 +145,7 @@ class LayerReader {
   }
 
   // The layout that a tensor among the experts belongs to. Throws Error: to none that is read.
-  Found classify(const std::string& prefix, std::string_view name) const {
+  Found classify(const std::string& prefix, std::string_view name) {
     if (is_plain_stack(names_, prefix, name)) return {Form::plain_stack, prefix};
     const NameParts parts = split_name(name.substr(prefix.size() + 1));
     if (!parts.first.empty() && parts.first[0] >= '0' && parts.first[0] <= '9') {
@@ -156,7 +158,7 @@ class LayerReader {
 
   // Looks at every tensor that lies among the experts: each must be one that will be read. Returns
   // the layout that is in use.
-  Found classify() const {
+  Found classify() {
     const std::vector<std::string> prefixes = all_prefixes();
     std::string_view found;  // a tensor of the layout that is in use
     std::optional<Found> used;
@@ -189,7 +191,7 @@ class LayerReader {
   }
 
   void check_per_expert_name(const std::string& prefix, std::string_view name,
-                             const NameParts& parts) const {
+                             const NameParts& parts) {
     const std::optional<uint32_t> expert = parse_index(parts.first);
     if (prefix != names_.per_expert_prefix || !expert ||
         !is_projection(parts.second, &ExpertNames::Projection::per_expert_name)) {
@@ -200,12 +202,20 @@ class LayerReader {
            " experts that config.json promises");
     }
     if (parts.rest == "weight") return;
-    if (parts.rest == "weight_scale_inv") fail_unsupported(name, "FP8 with scales per block");
-    if (parts.rest == "biases") fail_unsupported(name, "MLX affine quantization");
-    if (parts.rest == "codebook" || parts.rest == "scales" || parts.rest == "signs") {
+    const std::string matrix(name.substr(0, name.size() - parts.rest.size() - 1));
+    if (checkpoint_.find(matrix + ".codebook") != nullptr || parts.rest == "signs") {
       fail_unsupported(name, "TurboQuant with one tensor per expert");
     }
-    fail_stray(name);
+    if (!is_weight_part(checkpoint_, matrix, name.substr(matrix.size()))) fail_stray(name);
+    if (scales_of_single_.empty()) scales_of_single_ = name;
+  }
+
+  // Whether this is "<projection>_blocks" or "<projection>_scales".
+  bool is_block_part(const NameParts& parts) const {
+    const std::string_view name = parts.first;
+    constexpr size_t kSuffix = std::string_view("_blocks").size();
+    return (name.ends_with("_blocks") || name.ends_with("_scales")) && parts.second.empty() &&
+           is_projection(name.substr(0, name.size() - kSuffix), &ExpertNames::Projection::name);
   }
 
   void check_stacked_name(const std::string& prefix, std::string_view name,
@@ -216,21 +226,24 @@ class LayerReader {
     if (!fused && parts.first.starts_with("gate_up_proj")) {
       fail_unsupported(name, "fused gate and up");
     }
-    if (parts.first.ends_with("_blocks") || parts.first.ends_with("_scales")) {
-      fail_unsupported(name, "MXFP4");
+    if (is_block_part(parts)) {
+      const std::string matrix =
+          prefix + "." + std::string(parts.first.substr(0, parts.first.rfind('_')));
+      if (!is_weight_part(checkpoint_, matrix, name.substr(matrix.size()))) {
+        fail("tensor ", matrix, "_blocks is missing");
+      }
+      return;
     }
     if (!is_projection(parts.first, &ExpertNames::Projection::name) || !parts.rest.empty()) {
       fail_stray(name);
     }
     if (parts.second.empty()) fail_unsupported(name, "unquantized stacked experts");
     if (parts.second.starts_with("qjl_")) fail_unsupported(name, "QJL residuals");
-    // A codebook makes it TurboQuant, whatever else lies beside; what does is then not understood.
-    const std::string projection = prefix + "." + std::string(parts.first);
-    const bool turboquant = checkpoint_.find(projection + ".codebook") != nullptr;
-    if (parts.second == "biases" && !turboquant) fail_unsupported(name, "MLX affine quantization");
-    const bool understood = parts.second == "weight" || parts.second == "scales" ||
-                            parts.second == "codebook" || parts.second == "signs";
-    if (!understood) fail_stray(name);
+    const std::string matrix = prefix + "." + std::string(parts.first);
+    const bool turboquant = parts.second == "codebook" || parts.second == "signs";
+    if (!turboquant && !is_weight_part(checkpoint_, matrix, name.substr(matrix.size()))) {
+      fail_stray(name);
+    }
   }
 
   [[noreturn]] void fail_stray(std::string_view name) const {
@@ -241,8 +254,9 @@ class LayerReader {
 
   [[noreturn]] void fail_unsupported(std::string_view name, std::string_view format) const {
     fail("tensor ", name, ": this expert format (", format,
-         ") is not supported yet; supported are F32, F16 or BF16 with one tensor per expert, and "
-         "stacked TurboQuant");
+         ") is not supported yet; supported are F32, F16, BF16, F8_E4M3 with scales for blocks, "
+         "MXFP4, "
+         "MLX affine quantization, and stacked TurboQuant");
   }
 
   const TensorInfo& tensor(const std::string& name) const {
@@ -262,24 +276,63 @@ class LayerReader {
          shape_text(shape));
   }
 
+  std::string where() const {
+    return checkpoint_.directory().string() + ": experts of layer " + std::to_string(names_.layer);
+  }
+
+  // One matrix's tensors, whatever its format is, and what they say of it.
+  struct Single {
+    const TensorInfo* data = nullptr;
+    const TensorInfo* scales = nullptr;
+    const TensorInfo* biases = nullptr;
+    ScaledForm form;
+  };
+  Single single(const std::string& prefix, const ExpertNames::Projection& projection) const {
+    if (!scales_of_single_.empty()) {
+      if (const std::optional<ScaledMatrix> found = find_scaled_matrix(
+              checkpoint_, prefix, std::nullopt, projection.rows, projection.cols, where())) {
+        return {found->data, found->scales, found->biases, found->form};
+      }
+    }
+    const TensorInfo& info = tensor(prefix + ".weight");
+    if (info.dtype == DType::f8_e4m3 || info.dtype == DType::f8_e5m2) {
+      fail_unsupported(info.name, "FP8 without scales for blocks");
+    }
+    if (!is_plain(info.dtype)) fail_unsupported(info.name, dtype_name(info.dtype));
+    expect_shape(info, {projection.rows, projection.cols});
+    return {&info, nullptr, nullptr, {}};
+  }
+
+  static void add(ExpertLayout::Slices& slices, const TensorInfo* info) {
+    if (info == nullptr) return;
+    slices.size_bytes = info->size_bytes;
+    slices.places.push_back({info->file, info->offset, info->size_bytes});
+  }
+
   // Fills what only the tensors know of format; so does stacked().
   ExpertLayout::Projection per_expert(const ExpertNames::Projection& projection,
                                       ProjectionFormat& format) const {
     ExpertLayout::Projection result;
     for (uint32_t expert = 0; expert < names_.experts; ++expert) {
-      const TensorInfo& info = tensor(names_.per_expert_prefix + "." + std::to_string(expert) +
-                                      "." + projection.per_expert_name + ".weight");
+      const Single found = single(names_.per_expert_prefix + "." + std::to_string(expert) + "." +
+                                      projection.per_expert_name,
+                                  projection);
       if (expert == 0) {
-        if (info.dtype == DType::f8_e4m3 || info.dtype == DType::f8_e5m2) {
-          fail_unsupported(info.name, "FP8");
-        }
-        if (!is_plain(info.dtype)) fail_unsupported(info.name, dtype_name(info.dtype));
-        format.dtype = info.dtype;
-        result.data.size_bytes = info.size_bytes;
+        format.format = found.form.format;
+        format.dtype = found.data->dtype;
+        format.scaled = found.form;
       }
-      expect_dtype(info, format.dtype);
-      expect_shape(info, {projection.rows, projection.cols});
-      result.data.places.push_back({info.file, info.offset, info.size_bytes});
+      expect_dtype(*found.data, format.dtype);
+      if (found.form != format.scaled) {
+        fail("tensor ", found.data->name, " is stored in another way than that of expert 0");
+      }
+      add(result.data, found.data);
+      add(result.scales, found.scales);
+      add(result.biases, found.biases);
+    }
+    if (format.format == WeightFormat::plain && !scales_of_single_.empty()) {
+      // Whichever projection it belongs to: all of a layer are of one type.
+      fail_stray(scales_of_single_);
     }
     return result;
   }
@@ -288,11 +341,29 @@ class LayerReader {
                                    const ExpertNames::Projection& projection,
                                    ProjectionFormat& format) const {
     const std::string prefix = stacked_prefix + "." + projection.name;
-    const TensorInfo& weight = tensor(prefix + ".weight");
-    if (checkpoint_.find(prefix + ".codebook") == nullptr) {
-      if (weight.dtype == DType::u8) fail_unsupported(weight.name, "MXFP4");
-      if (is_plain(weight.dtype)) fail_unsupported(weight.name, "unquantized stacked experts");
+    if (const std::optional<ScaledMatrix> found = find_scaled_matrix(
+            checkpoint_, prefix, names_.experts, projection.rows, projection.cols, where())) {
+      format.format = found->form.format;
+      format.dtype = found->data->dtype;
+      format.scaled = found->form;
+      return {.data = stacked_slices(*found->data),
+              .scales = stacked_slices(*found->scales),
+              .biases = found->biases == nullptr ? ExpertLayout::Slices{}
+                                                 : stacked_slices(*found->biases)};
     }
+    const TensorInfo& weight = tensor(prefix + ".weight");
+    if (is_plain(weight.dtype) && checkpoint_.find(prefix + ".codebook") == nullptr) {
+      expect_shape(weight, {names_.experts, projection.rows, projection.cols});
+      format.dtype = weight.dtype;
+      return {.data = stacked_slices(weight), .scales = {}, .biases = {}};
+    }
+    return stacked_turboquant(prefix, weight, projection, format);
+  }
+
+  ExpertLayout::Projection stacked_turboquant(const std::string& prefix, const TensorInfo& weight,
+                                              const ExpertNames::Projection& projection,
+                                              ProjectionFormat& format) const {
+    format.format = WeightFormat::turboquant;
     ExpertLayout::Projection result;
     format.dtype = DType::u32;
     format.prefix = prefix;
@@ -345,6 +416,9 @@ class LayerReader {
   const Checkpoint& checkpoint_;
   const TensorNames& tensor_names_;
   const ExpertNames& names_;
+  // Of experts with tensors of their own, the first that is no ".weight", once classify() was
+  // there.
+  std::string_view scales_of_single_;
 };
 
 }  // namespace

@@ -1,14 +1,16 @@
 // ExpertLayout: which tensors hold the experts of one layer, checked against what config.json
 // promises.
 //
-// Four layouts are known:
-//   * per-expert tensors (F32, F16, BF16):  <prefix>.<E>.<projection>.weight  [rows, cols]
+// These layouts are known:
+//   * per-expert tensors:  <prefix>.<E>.<projection>.weight  [rows, cols] of F32, F16, BF16, and
+//     the formats of stream/weight_format.h
 //   * stacks of plain numbers, which stream/plain_stack.h describes
 //   * stacked TurboQuant (MLX layout), an expert being an axis-0 slab of the first two:
 //       <prefix>.<projection>.weight    U32 [experts, rows, row_words]  codebook indices
 //       <prefix>.<projection>.scales    F16 [experts, rows, cols / group]
 //       <prefix>.<projection>.codebook  F16 [3 | 4 | 8 | 16]   small, part of the resident trunk
 //       <prefix>.<projection>.signs     F16 [cols]             likewise
+//   * stacked in the formats of stream/weight_format.h, and plain ones named <projection>.weight
 //   * Sluice's expert records (stream/record_format.h), codebook and signs being as above:
 //       <prefix>.records                U8 [experts, record_bytes]
 // Beside any of them may lie biases, [experts, rows] for each projection, part of the trunk.
@@ -17,6 +19,7 @@
 // understood. Threads: any.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -25,6 +28,7 @@
 #include "io/checkpoint.h"
 #include "io/coalesce.h"
 #include "stream/record_format.h"
+#include "stream/weight_format.h"
 
 namespace sluice {
 
@@ -62,7 +66,8 @@ struct ExpertNames {
 
 // One projection's stored form, the same for all experts of a layer.
 struct ProjectionFormat {
-  DType dtype = DType::bf16;  // f32, f16, bf16: plain; u32: TurboQuant indices
+  WeightFormat format = WeightFormat::plain;
+  DType dtype = DType::bf16;  // as stored; f32, f16 or bf16: plain
   uint32_t rows = 0;
   uint32_t cols = 0;
   MatrixLayout layout = MatrixLayout::rows;
@@ -72,6 +77,7 @@ struct ProjectionFormat {
   uint32_t group = 0;      // inputs per scale
   uint32_t row_words = 0;  // U32 words per row, when in rows
   std::string prefix;      // "<prefix>.codebook" and ".signs" complete it
+  ScaledForm scaled;       // MXFP4, F8 blocks and affine
 };
 
 struct ExpertLayout {
@@ -84,7 +90,11 @@ struct ExpertLayout {
   };
   struct Projection {
     Slices data;
-    Slices scales;  // TurboQuant; else size_bytes 0
+    Slices scales;  // of plain formats size_bytes 0
+    Slices biases;  // affine; else size_bytes 0
+    // Those that there are, data first.
+    static constexpr uint32_t kParts = 3;
+    std::array<const Slices*, kParts> parts() const { return {&data, &scales, &biases}; }
   };
   uint32_t model_layer = 0;
   uint32_t experts = 0;

@@ -11,13 +11,14 @@ namespace {
 constexpr uint64_t kPlaceAlignment = 64;  // packed slices start on a cache line and a vector
 static_assert(kRecordTailBytes == kSlotTailBytes && kRecordAlignment == kReadAlignment &&
               kMaxRecordProjections == kMaxProjections);
-constexpr size_t kMaxSlices = size_t{2} * kMaxProjections;  // data and scales of each
+constexpr uint32_t kParts = ExpertLayout::Projection::kParts;
+constexpr size_t kMaxSlices = size_t{kParts} * kMaxProjections;
 
 uint64_t round_up(uint64_t value, uint64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
-// Where a slice's place in the slot is kept: projection, and data (0) or scales (1).
+// Where a slice's place in the slot is kept: projection, and data (0), scales (1) or biases (2).
 struct SliceRole {
   uint32_t projection = 0;
   uint32_t part = 0;
@@ -35,12 +36,12 @@ ExpertSlices slices_of(const ExpertLayout& layer, uint32_t expert) {
   SLUICE_CHECK(expert < layer.experts);
   ExpertSlices result;
   for (uint32_t p = 0; p < layer.projections.size(); ++p) {
-    const ExpertLayout::Projection& projection = layer.projections[p];
-    result.slices[result.count] = projection.data.of(expert);
-    result.roles[result.count++] = {p, 0};
-    if (projection.scales.size_bytes == 0) continue;
-    result.slices[result.count] = projection.scales.of(expert);
-    result.roles[result.count++] = {p, 1};
+    const auto parts = layer.projections[p].parts();
+    for (uint32_t part = 0; part < kParts; ++part) {
+      if (parts[part]->size_bytes == 0) continue;
+      result.slices[result.count] = parts[part]->of(expert);
+      result.roles[result.count++] = {p, part};
+    }
   }
   return result;
 }
@@ -143,8 +144,10 @@ ExpertView ExpertSource::view(const Places& places, uint32_t index, const std::b
   ExpertView result{};
   const ExpertLayout& layer = layers_[index];
   for (uint32_t p = 0; p < layer.projections.size(); ++p) {
-    result[p].data = slot + places[p][0];
-    if (layer.projections[p].scales.size_bytes > 0) result[p].scales = slot + places[p][1];
+    const auto parts = layer.projections[p].parts();
+    for (uint32_t part = 0; part < kParts; ++part) {
+      if (parts[part]->size_bytes > 0) result[p].part(part) = slot + places[p][part];
+    }
   }
   return result;
 }

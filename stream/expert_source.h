@@ -32,7 +32,10 @@ inline constexpr uint64_t kSlotTailBytes = 64;
 // One projection's bytes inside a slot.
 struct ProjectionView {
   const std::byte* data = nullptr;
-  const std::byte* scales = nullptr;  // TurboQuant alone
+  const std::byte* scales = nullptr;  // of formats that have them
+  const std::byte* biases = nullptr;  // affine
+  // The part that ExpertLayout::Projection::parts() names so.
+  const std::byte*& part(uint32_t i) { return i == 0 ? data : i == 1 ? scales : biases; }
 };
 
 using ExpertView = std::array<ProjectionView, kMaxProjections>;
@@ -70,8 +73,9 @@ class ExpertSource {
     uint64_t to = 0;
     uint64_t size_bytes = 0;
   };
-  // Offsets in the slot, per projection: data, scales.
-  using Places = std::array<std::array<uint64_t, 2>, kMaxProjections>;
+  // Offsets in the slot, per projection: data, scales, biases.
+  using Places =
+      std::array<std::array<uint64_t, ExpertLayout::Projection::kParts>, kMaxProjections>;
   struct ExpertPlan {
     // Read one behind the other from the slot's or staging's start.
     std::vector<Extent> extents;

@@ -102,7 +102,8 @@ ExpertLayout read_plain_stack(const Checkpoint& checkpoint, const ExpertNames& n
     layout.projections.push_back({.data = {.size_bytes = size_bytes,
                                            .stride_bytes = place.tensor->size_bytes / names.experts,
                                            .places = {{place.tensor->file, offset, size_bytes}}},
-                                  .scales = {}});
+                                  .scales = {},
+                                  .biases = {}});
   }
   return layout;
 }

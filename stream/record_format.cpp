@@ -14,6 +14,9 @@ namespace sluice {
 namespace {
 
 constexpr std::string_view kTurboQuant = "turboquant";
+constexpr std::string_view kMxfp4 = "mxfp4";
+constexpr std::string_view kF8 = "F8_E4M3";
+constexpr std::string_view kAffine = "affine";
 constexpr std::array kPlain = {DType::f32, DType::f16, DType::bf16};
 
 constexpr uint64_t kTileRows = 16;  // a last tile of fewer is padded
@@ -25,13 +28,22 @@ uint64_t round_up(uint64_t value, uint64_t multiple) {
 struct PartSizes {
   uint64_t data = 0;
   uint64_t scales = 0;
+  uint64_t biases = 0;
 };
 
 // What the shapes imply. Requires: checked shapes.
 PartSizes part_sizes(const RecordProjection& projection) {
   const uint64_t rows = projection.rows;
   const uint64_t cols = projection.cols;
-  if (projection.dtype != DType::u32) return {rows * cols * dtype_bytes(projection.dtype), 0};
+  if (projection.format == WeightFormat::plain)
+    return {rows * cols * dtype_bytes(projection.dtype)};
+  if (projection.format != WeightFormat::turboquant) {
+    const bool tiles = projection.layout == MatrixLayout::tiles;
+    const auto stored_rows = static_cast<uint32_t>(tiles ? round_up(rows, kTileRows) : rows);
+    const ScaledSizes sizes = scaled_sizes(projection.scaled, stored_rows, projection.cols);
+    const bool affine = projection.format == WeightFormat::affine;
+    return {sizes.data, sizes.scales, affine ? sizes.scales : 0};
+  }
   if (projection.layout == MatrixLayout::tiles) {
     const uint64_t tiled_rows = round_up(rows, kTileRows);
     return {tiled_rows * cols / 8 * std::bit_width(projection.codebook_length - 1),
@@ -61,6 +73,12 @@ class ProjectionReader {
     const std::string format = text("format");
     if (format == kTurboQuant) {
       read_turboquant(projection);
+    } else if (format == kMxfp4) {
+      read_mxfp4(projection);
+    } else if (format == kF8) {
+      read_f8(projection);
+    } else if (format == kAffine) {
+      read_affine(projection);
     } else {
       projection.dtype = plain("format");
       expect_keys({"name", "rows", "cols", "format", "data", "bias", "bias_format"});
@@ -68,6 +86,7 @@ class ProjectionReader {
     const PartSizes sizes = part_sizes(projection);
     projection.data = part("data", sizes.data);
     if (sizes.scales > 0) projection.scales = part("scales", sizes.scales);
+    if (sizes.biases > 0) projection.biases = part("biases", sizes.biases);
     if (value_.contains("bias") || value_.contains("bias_format")) {
       projection.bias_dtype = plain("bias_format");
       projection.bias = part("bias", bias_bytes(projection));
@@ -82,19 +101,73 @@ class ProjectionReader {
                 "; the file is damaged, or was written by another version");
   }
 
-  void read_turboquant(RecordProjection& projection) const {
-    projection.dtype = DType::u32;
+  MatrixLayout layout() const {
     const std::string layout = text("layout");
-    if (layout == layout_name(MatrixLayout::tiles)) {
-      projection.layout = MatrixLayout::tiles;
-    } else if (layout != layout_name(MatrixLayout::rows)) {
+    if (layout == layout_name(MatrixLayout::tiles)) return MatrixLayout::tiles;
+    if (layout != layout_name(MatrixLayout::rows)) {
       fail("the layout \"", excerpt(layout), "\" is not known; expected \"rows\" or \"tiles\"");
     }
-    projection.group = count("group", 32, 128);
-    if (!std::has_single_bit(projection.group) || projection.cols % projection.group != 0) {
-      fail("a group of ", projection.group, " for ", projection.cols,
+    return MatrixLayout::rows;
+  }
+
+  uint32_t group(uint32_t cols) const {
+    const uint32_t group = count("group", 32, 128);
+    if (!std::has_single_bit(group) || cols % group != 0) {
+      fail("a group of ", group, " for ", cols,
            " columns; expected 32, 64 or 128, and a divisor of the columns");
     }
+    return group;
+  }
+
+  void read_mxfp4(RecordProjection& projection) const {
+    projection.format = WeightFormat::mxfp4;
+    projection.dtype = DType::u8;
+    projection.layout = layout();
+    projection.scaled = {.format = WeightFormat::mxfp4, .group = 32};
+    if (projection.cols % 32 != 0) {
+      fail("MXFP4 of ", projection.cols, " columns; expected a multiple of 32");
+    }
+    expect_keys(
+        {"name", "rows", "cols", "format", "layout", "data", "scales", "bias", "bias_format"});
+  }
+
+  void read_f8(RecordProjection& projection) const {
+    projection.format = WeightFormat::f8_blocks;
+    projection.dtype = DType::f8_e4m3;
+    const nlohmann::json& block = at("block");
+    const auto is_side = [](const nlohmann::json& side) {
+      return side.is_number_unsigned() && side.get<uint64_t>() >= 1 &&
+             side.get<uint64_t>() <= kMaxRecordSide;
+    };
+    if (!block.is_array() || block.size() != 2 || !is_side(block[0]) || !is_side(block[1]) ||
+        block[1].get<uint64_t>() % 16 != 0) {
+      fail("\"block\" is not [rows, columns], the columns a multiple of 16");
+    }
+    projection.scaled = {.format = WeightFormat::f8_blocks,
+                         .group = block[1].get<uint32_t>(),
+                         .block_rows = block[0].get<uint32_t>(),
+                         .scale_dtype = plain("scale_format")};
+    expect_keys({"name", "rows", "cols", "format", "block", "scale_format", "data", "scales",
+                 "bias", "bias_format"});
+  }
+
+  void read_affine(RecordProjection& projection) const {
+    projection.format = WeightFormat::affine;
+    projection.dtype = DType::u32;
+    projection.scaled = {.format = WeightFormat::affine,
+                         .group = group(projection.cols),
+                         .bits = count("bits", 2, 8),
+                         .scale_dtype = plain("scale_format")};
+    if (projection.scaled.bits == 7) fail("\"bits\" is 7; expected 2, 3, 4, 5, 6 or 8");
+    expect_keys({"name", "rows", "cols", "format", "bits", "group", "scale_format", "data",
+                 "scales", "biases", "bias", "bias_format"});
+  }
+
+  void read_turboquant(RecordProjection& projection) const {
+    projection.format = WeightFormat::turboquant;
+    projection.dtype = DType::u32;
+    projection.layout = layout();
+    projection.group = group(projection.cols);
     projection.codebook_length = count("codebook", 0, ~0u);
     if (!is_codebook_length(projection.codebook_length)) {
       fail("a codebook of ", projection.codebook_length, " entries; expected 3, 4, 8, 16 or 256");
@@ -132,8 +205,10 @@ class ProjectionReader {
     for (const DType dtype : kPlain) {
       if (format == dtype_name(dtype)) return dtype;
     }
-    fail("\"", key, "\" is \"", excerpt(format),
-         "\"; expected \"F32\", \"F16\", \"BF16\" or \"turboquant\"");
+    fail("\"", key, "\" is \"", excerpt(format), "\"; expected \"F32\", \"F16\" or \"BF16\"",
+         std::string_view(key) == "format"
+             ? ", or \"turboquant\", \"mxfp4\", \"F8_E4M3\" or \"affine\""
+             : "");
   }
 
   RecordPart part(const char* key, uint64_t size_bytes) const {
@@ -162,6 +237,36 @@ class ProjectionReader {
   const std::string& where_;
 };
 
+void write_format(const RecordProjection& projection, nlohmann::ordered_json& value) {
+  const ScaledForm& form = projection.scaled;
+  switch (projection.format) {
+    case WeightFormat::plain:
+      value["format"] = dtype_name(projection.dtype);
+      return;
+    case WeightFormat::turboquant:
+      value["format"] = kTurboQuant;
+      value["layout"] = layout_name(projection.layout);
+      value["group"] = projection.group;
+      value["codebook"] = projection.codebook_length;
+      return;
+    case WeightFormat::mxfp4:
+      value["format"] = kMxfp4;
+      value["layout"] = layout_name(projection.layout);
+      return;
+    case WeightFormat::f8_blocks:
+      value["format"] = kF8;
+      value["block"] = nlohmann::ordered_json::array({form.block_rows, form.group});
+      value["scale_format"] = dtype_name(form.scale_dtype);
+      return;
+    case WeightFormat::affine:
+      value["format"] = kAffine;
+      value["bits"] = form.bits;
+      value["group"] = form.group;
+      value["scale_format"] = dtype_name(form.scale_dtype);
+      return;
+  }
+}
+
 // Aligned, one behind the other, within the record, and room for the tail.
 void check_places(const RecordTable& table, const std::string& where) {
   uint64_t end = 0;
@@ -184,6 +289,7 @@ void check_places(const RecordTable& table, const std::string& where) {
   for (const RecordProjection& projection : table.projections) {
     check(projection.data);
     check(projection.scales);
+    check(projection.biases);
     check(projection.bias);
   }
   if (table.record_bytes - end < kRecordTailBytes) {
@@ -247,6 +353,7 @@ RecordTable lay_out_record(std::vector<RecordProjection> projections, bool with_
     const PartSizes sizes = part_sizes(projection);
     projection.data = place(sizes.data);
     projection.scales = place(sizes.scales);
+    projection.biases = place(sizes.biases);
     if (with_bias) projection.bias = place(bias_bytes(projection));
   }
   table.projections = std::move(projections);
@@ -264,16 +371,10 @@ std::string record_table_text(const RecordTable& table) {
     value["name"] = projection.name;
     value["rows"] = projection.rows;
     value["cols"] = projection.cols;
-    if (projection.dtype == DType::u32) {
-      value["format"] = kTurboQuant;
-      value["layout"] = layout_name(projection.layout);
-      value["group"] = projection.group;
-      value["codebook"] = projection.codebook_length;
-    } else {
-      value["format"] = dtype_name(projection.dtype);
-    }
+    write_format(projection, value);
     value["data"] = part_json(projection.data);
     if (projection.scales.size_bytes > 0) value["scales"] = part_json(projection.scales);
+    if (projection.biases.size_bytes > 0) value["biases"] = part_json(projection.biases);
     if (projection.bias.size_bytes > 0) {
       value["bias_format"] = dtype_name(projection.bias_dtype);
       value["bias"] = part_json(projection.bias);

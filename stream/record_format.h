@@ -10,7 +10,7 @@
 // Each layer is one tensor "<prefix>.experts.records", U8 [experts, record_bytes]. A record holds
 // the projections in order (gate, up, down), and of each its parts in order:
 //
-//   │ data │ scales │ bias │ data │ scales │ bias │ ... │ ≥ 64 bytes │     gaps and tail are zero
+//   │ data │ scales │ biases │ bias │ data │ scales │ ... │ ≥ 64 bytes │    gaps and tail are zero
 //   0      every part starts at a multiple of 64          record_bytes
 //
 // where the parts lie is the same for all experts of a layer, and written down in "__metadata__":
@@ -21,7 +21,14 @@
 //   {"name": "gate_proj", "rows": 768, "cols": 2048, "format": "turboquant", "layout": "tiles",
 //    "group": 64, "codebook": 8, "data": [0, 589824], "scales": [589824, 49152]}
 //   {"name": "gate_proj", "rows": 768, "cols": 2048, "format": "BF16", "data": [0, 3145728]}
-//                                                              data, scales: [offset, size_bytes]
+//   {"name": "gate_proj", "rows": 768, "cols": 2048, "format": "mxfp4", "layout": "tiles",
+//    "data": [0, 786432], "scales": [786432, 49152]}
+//   {"name": "gate_proj", "rows": 768, "cols": 2048, "format": "F8_E4M3", "block": [128, 128],
+//    "scale_format": "F32", "data": [0, 1572864], "scales": [1572864, 384]}
+//   {"name": "gate_proj", "rows": 768, "cols": 2048, "format": "affine", "bits": 4, "group": 64,
+//    "scale_format": "BF16", "data": [0, 786432], "scales": [786432, 49152],
+//    "biases": [835584, 49152]}
+//                                                      data, scales, biases: [offset, size_bytes]
 //
 // A TurboQuant matrix' codebook and signs are not here: they stay small tensors of the trunk.
 // The 64 bytes of the tail are what a kernel's load may touch behind a matrix, so a slot is exactly
@@ -34,6 +41,7 @@
 #include <vector>
 
 #include "io/safetensors.h"
+#include "stream/weight_format.h"
 
 namespace sluice {
 
@@ -49,7 +57,7 @@ inline constexpr uint32_t kMaxRecordSide = 1u << 24;  // rows, cols: no size ove
 // How a matrix' bytes are ordered.
 enum class MatrixLayout : uint8_t {
   rows,     // row by row; of TurboQuant as in the MLX layout, then all scales
-  tiles,    // TurboQuant alone: the kernels' own order, 16 rows at once (kernels/tiles.h draws it)
+  tiles,    // TurboQuant and MXFP4: the kernels' own order, 16 rows at once (kernels/tiles.h)
   columns,  // plain numbers alone, and never in a record: [cols, rows], input by input
 };
 std::string_view layout_name(MatrixLayout layout);  // "rows", "tiles", "columns"
@@ -63,14 +71,18 @@ struct RecordProjection {
   std::string name;  // "gate_proj"
   uint32_t rows = 0;
   uint32_t cols = 0;
-  DType dtype = DType::bf16;  // f32, f16, bf16: plain, row-major; u32: TurboQuant
+  WeightFormat format = WeightFormat::plain;
+  DType dtype = DType::bf16;                 // of plain: f32, f16, bf16, row-major
+  MatrixLayout layout = MatrixLayout::rows;  // TurboQuant, MXFP4
+  ScaledForm scaled;                         // MXFP4, F8 blocks, affine
   // TurboQuant alone:
-  MatrixLayout layout = MatrixLayout::rows;
   uint32_t group = 0;            // 32, 64 or 128; divides cols
   uint32_t codebook_length = 0;  // 3 (ternary; rows alone), 4, 8, 16 or 256
 
   RecordPart data{};
-  RecordPart scales{};            // TurboQuant: F16 [rows, cols / group], or in tiles; else size 0
+  RecordPart scales{};            // TurboQuant: F16 [rows, cols / group], or in tiles; MXFP4 alike
+                                  // in bytes; F8 blocks, affine as stored; else size 0
+  RecordPart biases{};            // affine, as scales; else size 0
   DType bias_dtype = DType::f16;  // f32, f16 or bf16
   RecordPart bias{};              // [rows]; size 0: none
 };

@@ -25,7 +25,8 @@ class RecordLayoutReader {
     for (size_t p = 0; p < table.projections.size(); ++p) {
       layout.formats.push_back(format(table.projections[p], names_.projections[p]));
       layout.projections.push_back({.data = slices(table.projections[p].data, table),
-                                    .scales = slices(table.projections[p].scales, table)});
+                                    .scales = slices(table.projections[p].scales, table),
+                                    .biases = slices(table.projections[p].biases, table)});
     }
     return layout;
   }
@@ -70,11 +71,13 @@ class RecordLayoutReader {
     }
     if (stored.bias.size_bytes > 0) fail("has biases, which are not supported yet");
     ProjectionFormat format;
+    format.format = stored.format;
     format.dtype = stored.dtype;
     format.rows = stored.rows;
     format.cols = stored.cols;
-    if (stored.dtype != DType::u32) return format;
     format.layout = stored.layout;
+    format.scaled = stored.scaled;
+    if (stored.format != WeightFormat::turboquant) return format;
     format.codebook_length = stored.codebook_length;
     format.group = stored.group;
     format.row_words = static_cast<uint32_t>(words_per_row(stored.cols, stored.codebook_length));

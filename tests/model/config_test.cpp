@@ -138,14 +138,29 @@ TEST(Config, ReadsTurboQuantOfEitherKey) {
   EXPECT_THAT(refused("rotation", "givens"), HasSubstr("rotation is \"givens\""));
 }
 
+TEST(Config, TakesFormatsWhoseTensorsDescribeThemselves) {
+  for (const json& block :
+       {json{{"quant_method", "fp8"}, {"weight_block_size", {128, 128}}, {"fmt", "e4m3"}},
+        json{{"quant_method", "mxfp4"}, {"modules_to_not_convert", {"lm_head"}}},
+        json{{"group_size", 64}, {"bits", 4}}, json{{"mode", "affine"}, {"bits", 6}},
+        json{{"mode", "mxfp4"}, {"group_size", 32}}}) {
+    for (const char* key : {"quantization", "quantization_config"}) {
+      EXPECT_FALSE(parse(with(moe_config(), key, block)).turboquant.present);
+    }
+  }
+}
+
 TEST(Config, NamesTheQuantizationItDoesNotKnow) {
   const auto refused = [](const json& block) {
     return error_of(with(moe_config(), "quantization_config", block));
   };
-  EXPECT_THAT(refused({{"quant_method", "fp8"}}), HasSubstr("\"fp8\""));
+  EXPECT_THAT(refused({{"quant_method", "awq"}}), HasSubstr("\"awq\""));
   EXPECT_THAT(refused({{"quant_method", "gptq"}, {"mode", "turboquant"}}), HasSubstr("\"gptq\""));
-  EXPECT_THAT(refused({{"group_size", 64}, {"bits", 4}}), HasSubstr("\"affine\""));
-  EXPECT_THAT(refused({{"mode", "mxfp4"}}), HasSubstr("\"mxfp4\""));
+  EXPECT_THAT(refused({{"group_size", 16}, {"bits", 4}, {"mode", "nvfp4"}}), HasSubstr("nvfp4"));
+  const json fp8 = {{"quant_method", "fp8"}, {"weight_block_size", {128, 128}}};
+  EXPECT_THAT(refused({{"quant_method", "fp8"}}), HasSubstr("weight_block_size"));
+  EXPECT_THAT(refused(with(fp8, "fmt", "e5m2")), HasSubstr("fmt is \"e5m2\""));
+  EXPECT_THAT(refused(with(fp8, "activation_scheme", "static")), HasSubstr("\"static\""));
   EXPECT_THAT(refused("int4"), HasSubstr("quantization_config is \"int4\""));
 }
 

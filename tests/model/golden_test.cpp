@@ -131,6 +131,7 @@ std::vector<std::string> moe_cases() {
           "qwen3_moe",
           "glm4_moe",
           "minimax_m2",
+          "gpt_oss",
           "qwen3_next",
           "qwen3_5_moe",
           "nemotron_h",

@@ -113,6 +113,119 @@ TEST(ExpertLayout, FindsExpertsOfTwoProjections) {
   EXPECT_EQ(find(toy, names).formats.size(), 2u);
 }
 
+// Layer 3 as stacks of plain numbers; fused: gate and up in one.
+struct PlainStackCase {
+  std::vector<ToyTensor> tensors;
+  ExpertNames names = toy_names(3, kPlain);
+
+  explicit PlainStackCase(bool fused) {
+    names.plain_stack = ExpertNames::PlainStack::rows;
+    names.gate_and_up = "gate_up_proj";
+    const std::string prefix = toy_prefix(3) + "experts.";
+    tensors.push_back({prefix + "down_proj", DType::f16, {8, 64, 32}, {}});
+    if (fused) {
+      tensors.push_back({prefix + "gate_up_proj", DType::f16, {8, 64, 64}, {}});
+    } else {
+      tensors.push_back({prefix + "gate_proj", DType::f16, {8, 32, 64}, {}});
+      tensors.push_back({prefix + "up_proj", DType::f16, {8, 32, 64}, {}});
+    }
+  }
+
+  std::string error() const {
+    try {
+      find(ToyCheckpoint(tensors, 2, 1), names);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "no error";
+  }
+};
+
+TEST(ExpertLayout, FindsStacksOfPlainNumbers) {
+  const PlainStackCase stack(false);
+  const ToyCheckpoint toy(stack.tensors, 2, 1);
+  const ExpertLayout layout = find(toy, stack.names);
+  EXPECT_EQ(layout.formats[1].dtype, DType::f16);
+  EXPECT_EQ(layout.formats[1].layout, MatrixLayout::rows);
+  const Checkpoint checkpoint = toy.open();
+  const TensorInfo& up = checkpoint.at("model.layers.3.mlp.experts.up_proj");
+  const FileSlice slice = layout.projections[1].data.of(5);
+  EXPECT_EQ(slice.file, up.file);
+  EXPECT_EQ(slice.offset, up.offset + 5 * 32 * 64 * 2);
+  EXPECT_EQ(slice.size_bytes, 32u * 64 * 2);
+}
+
+TEST(ExpertLayout, FindsGateAndUpInOneTensorTheGateFirst) {
+  const PlainStackCase stack(true);
+  const ToyCheckpoint toy(stack.tensors, 2, 1);
+  const ExpertLayout layout = find(toy, stack.names);
+  ASSERT_EQ(layout.formats.size(), 3u);
+  const Checkpoint checkpoint = toy.open();
+  const TensorInfo& both = checkpoint.at("model.layers.3.mlp.experts.gate_up_proj");
+  for (const uint32_t expert : {0u, 7u}) {
+    for (const uint32_t projection : {0u, 1u}) {
+      const FileSlice slice = layout.projections[projection].data.of(expert);
+      EXPECT_EQ(slice.offset, both.offset + (expert * 2 + projection) * 32 * 64 * 2);
+      EXPECT_EQ(slice.size_bytes, 32u * 64 * 2);
+    }
+  }
+}
+
+TEST(ExpertLayout, RefusesBadStacksOfPlainNumbers) {
+  const std::string prefix = "model.layers.3.mlp.experts.";
+  const auto error_of = [](bool fused, const Change& change) {
+    PlainStackCase stack(fused);
+    change(stack.tensors);
+    return stack.error();
+  };
+  EXPECT_THAT(error_of(false, [](auto& tensors) { remove_tensor(tensors, "up_proj"); }),
+              HasSubstr("tensor " + prefix + "up_proj is missing"));
+  EXPECT_THAT(error_of(true, [](auto& tensors) { remove_tensor(tensors, "down_proj"); }),
+              HasSubstr("tensor " + prefix + "down_proj is missing"));
+  EXPECT_THAT(error_of(true,
+                       [](auto& tensors) {
+                         named(tensors, "gate_up_proj").shape = {8, 32, 64};
+                       }),
+              AllOf(HasSubstr("[8, 32, 64]"), HasSubstr("expected [8, 64, 64]")));
+  EXPECT_THAT(
+      error_of(true, [](auto& tensors) { named(tensors, "gate_up_proj").dtype = DType::u8; }),
+      AllOf(HasSubstr("gate_up_proj is U8"), HasSubstr("BF16")));
+  EXPECT_THAT(
+      error_of(true, [](auto& tensors) { named(tensors, "gate_up_proj").dtype = DType::f32; }),
+      HasSubstr("differ in type"));
+  EXPECT_THAT(error_of(true,
+                       [&](auto& tensors) {
+                         tensors.push_back({prefix + "up_proj", DType::f16, {8, 32, 64}, {}});
+                       }),
+              AllOf(HasSubstr("two layouts"), HasSubstr("gate_up_proj")));
+  EXPECT_THAT(error_of(false,
+                       [&](auto& tensors) {
+                         for (ToyTensor& single : toy_tensors(3, kPlain)) tensors.push_back(single);
+                       }),
+              HasSubstr("two layouts"));
+  EXPECT_THAT(error_of(false,
+                       [&](auto& tensors) {
+                         tensors.push_back({prefix + "up_proj_bias", DType::f16, {8, 32}, {}});
+                       }),
+              AllOf(HasSubstr("up_proj_bias"), HasSubstr("not understood")));
+}
+
+TEST(ExpertLayout, FindsBiasesBesideAnyLayout) {
+  for (const ToyLayer& layer : {kPlain, kStacked}) {
+    std::vector<ToyTensor> tensors = toy_tensors(3, layer);
+    ExpertNames names = toy_names(3, layer);
+    names.bias_suffix = "_bias";
+    for (const auto& projection : names.projections) {
+      tensors.push_back({toy_prefix(3) + "experts." + projection.name + "_bias",
+                         DType::bf16,
+                         {8, projection.rows},
+                         {}});
+    }
+    const ExpertLayout layout = find(ToyCheckpoint(tensors, 2, 1), names);
+    EXPECT_EQ(layout.formats[1].bias, "model.layers.3.mlp.experts.up_proj_bias");
+  }
+}
+
 TEST(ExpertLayout, SaysWhereItLookedWhenNoNameMatches) {
   const std::string error = error_of(kPlain, [](auto& tensors) {
     for (ToyTensor& tensor : tensors) tensor.name = "other." + tensor.name;
