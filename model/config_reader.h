@@ -6,10 +6,15 @@
 // max_positions. Threads: any.
 #pragma once
 
+#include <limits>
+
 #include "model/config.h"
 #include "model/json_object.h"
 
 namespace sluice {
+
+// The end of a range that has none.
+inline constexpr double kNoLimit = std::numeric_limits<double>::infinity();
 
 // A count that must exist, 1..most.
 uint32_t required_count(const JsonObject& json, const char* key, uint64_t most);
@@ -37,6 +42,12 @@ enum class SwitchedWindow : uint8_t {
   everywhere,
 };
 void read_switched_window(const JsonObject& json, ModelConfig& config, SwitchedWindow kind);
+
+// layer_types of "linear_attention" and "full_attention", or every full_attention_interval-th layer
+// full; and the sizes of linear attention (linear_*), where a layer has it.
+void read_linear_attention(const JsonObject& json, ModelConfig& config);
+// Throws Error where the sizes of the recurrent layers do not fit together.
+void check_recurrent(const JsonObject& json, const RecurrentConfig& recurrent);
 
 // intermediate_size, where a layer is dense. After the experts.
 void read_dense_mlp(const JsonObject& json, ModelConfig& config);

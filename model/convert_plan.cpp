@@ -72,7 +72,7 @@ class Planner {
 
   ConvertPlan plan() {
     check_settings();
-    for (const ExpertNames& names : expert_names(config_)) plan_experts(names);
+    for (const ExpertNames& names : expert_names(config_, checkpoint_)) plan_experts(names);
     for (const TensorInfo& tensor : checkpoint_.tensors()) plan_trunk_tensor(tensor);
     make_shards();
     return std::move(plan_);

@@ -89,7 +89,8 @@ ReadEstimate estimate_reads(const PlanOptions& options, const ModelConfig& confi
 
 // The least memory this model runs in with this context, beside the process itself.
 uint64_t least_bytes(const MemoryPlan& plan) {
-  return plan.trunk_bytes + plan.kv_bytes + plan.scratch_bytes + plan.floor_bytes;
+  return plan.trunk_bytes + plan.kv_bytes + plan.state_bytes + plan.scratch_bytes +
+         plan.floor_bytes;
 }
 
 void judge(const PlanInputs& inputs, PlanReport& report) {
@@ -224,6 +225,9 @@ std::string plan_text(const PlanReport& report) {
   lines.emplace_back("KV cache", bytes_text(plan.kv_bytes) + " for a context of " +
                                      std::to_string(report.context) + "; " +
                                      bytes_text(report.kv_bytes_per_1000) + " per 1000 tokens");
+  if (plan.state_bytes > 0) {
+    lines.emplace_back("state", bytes_text(plan.state_bytes) + " of recurrent layers, any context");
+  }
   lines.emplace_back("working memory", bytes_text(plan.scratch_bytes));
   if (report.experts) add_expert_lines(report, lines);
   lines.emplace_back("together", bytes_text(plan.total_bytes() - plan.process_bytes) +
