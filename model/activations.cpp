@@ -11,7 +11,8 @@ Activations Activations::layout(Arena& arena, const ModelConfig& config, const R
   const uint32_t q_width = config.heads * config.head_dim;
   const uint32_t k_width = latent ? config.mla.latent_width() : config.kv_heads * config.head_dim;
   const uint32_t v_width = latent ? 0 : k_width;
-  const uint32_t attended_width = latent ? config.heads * config.mla.value_dim : q_width;
+  const uint32_t attended_width = latent ? config.heads * config.mla.value_dim
+                                         : std::max(q_width, config.recurrent.value_width());
   const uint32_t scored_heads = latent ? MlaActivations::kHeads : config.heads / config.kv_heads;
   const uint32_t mlp_width =
       std::max({config.intermediate, config.expert_intermediate, config.shared_intermediate});
@@ -25,6 +26,11 @@ Activations Activations::layout(Arena& arena, const ModelConfig& config, const R
   a.k = arena.take<float>(chunk * k_width);
   a.v = arena.take<float>(chunk * v_width);
   a.attended = arena.take<float>(chunk * attended_width);
+  if (config.attention_gate) a.gated_q = arena.take<float>(2 * chunk * q_width);
+  if (config.recurrent.kernel > 0) {
+    a.mixed = arena.take<float>(chunk * config.recurrent.projection_width());
+    a.convolved = arena.take<float>(chunk * config.recurrent.channels());
+  }
   a.scores = arena.take<float>(uint64_t{limits.threads} * scored_heads * limits.context);
   if (latent) a.mla = MlaActivations::layout(arena, config, limits);
   a.rope_cos = arena.take<float>(chunk * (config.rope.dimensions / 2));

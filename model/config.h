@@ -83,8 +83,40 @@ struct TurboQuantConfig {
   bool qjl = false;     // true is refused until supported
 };
 
+// What lets a layer's tokens see each other: attention over a cache that grows with them, a
+// recurrence over a state of constant size, or nothing: such a layer is feed-forward alone.
+enum class Mixer : uint8_t { none, attention, recurrent };
+
+// Of recurrent layers, in the words of linear attention; behind them those of state-space models,
+// whose B, C and x are its keys, queries and values.
+struct RecurrentConfig {
+  uint32_t kernel = 0;       // linear_conv_kernel_dim | conv_kernel; ≥ 2
+  uint32_t key_heads = 0;    // linear_num_key_heads | n_groups; divides value_heads
+  uint32_t key_dim = 0;      // linear_key_head_dim | ssm_state_size
+  uint32_t value_heads = 0;  // linear_num_value_heads | mamba_num_heads
+  uint32_t value_dim = 0;    // linear_value_head_dim | mamba_head_dim
+  // Limits on a state-space model's time steps, of which no limits are 0, 0: time_step_limit.
+  double least_step = 0;
+  double most_step = 0;
+
+  // All at most kMaxWidth but the last two.
+  uint32_t key_width() const { return key_heads * key_dim; }
+  uint32_t value_width() const { return value_heads * value_dim; }
+  uint32_t channels() const { return 2 * key_width() + value_width(); }
+  // Of everything that is projected from a token: the channels, a gate, and two numbers a head.
+  uint32_t projection_width() const { return channels() + value_width() + 2 * value_heads; }
+};
+
+// What the names of a checkpoint's tensors start with, which its writer decides and not its config:
+// as published, until named_as_in() (model/families.h) has looked at a checkpoint.
+struct StoredNames {
+  std::string text = "model.";   // "<text>layers.0. ...", "<text>embed_tokens.weight"
+  std::string head = "lm_head";  // the output matrix
+};
+
 struct ModelConfig {
-  std::string model_type;        // "qwen3_moe"
+  std::string model_type;  // "qwen3_moe": of the family
+  StoredNames names;
   uint32_t layers = 0;           // num_hidden_layers
   uint32_t hidden = 0;           // hidden_size
   uint32_t intermediate = 0;     // intermediate_size, of dense MLPs
@@ -97,9 +129,16 @@ struct ModelConfig {
   bool tied_embeddings = false;  // tie_word_embeddings
   bool attention_bias = false;   // attention_bias | qkv_bias
   bool mlp_bias = false;
-  bool qk_norm = false;  // use_qk_norm, of families that have models with and without
-  MlaConfig mla;         // then kv_heads is 1 and head_dim that of queries, nope_dim + rope_dim
+  bool mlp_relu_squared = false;  // dense and shared MLPs are W_down max(W_up x, 0)², without gate
+  // Of state-space layers.
+  bool projection_bias = false;   // use_bias
+  bool convolution_bias = false;  // use_conv_bias
+  bool qk_norm = false;           // use_qk_norm, of families that have models with and without
+  MlaConfig mla;  // then kv_heads is 1 and head_dim that of queries, nope_dim + rope_dim
   RopeConfig rope;
+  bool attention_gate = false;  // queries come with gates of the attention's output
+  std::vector<Mixer> mixers;    // [layers]
+  RecurrentConfig recurrent;    // zeros where no layer is
   // [layers]: the last positions that a token sees, itself included; 0: all.
   std::vector<uint32_t> layer_window;
   // MoE; experts == 0 for a dense model.

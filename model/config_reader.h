@@ -6,10 +6,15 @@
 // max_positions. Threads: any.
 #pragma once
 
+#include <limits>
+
 #include "model/config.h"
 #include "model/json_object.h"
 
 namespace sluice {
+
+// The end of a range that has none.
+inline constexpr double kNoLimit = std::numeric_limits<double>::infinity();
 
 // A count that must exist, 1..most.
 uint32_t required_count(const JsonObject& json, const char* key, uint64_t most);
@@ -25,12 +30,24 @@ void read_indexer(const JsonObject& json, ModelConfig& config);
 // theta, dimensions and scaling, by either generation of keys. What the family's models do where
 // the file is silent is in config.rope.theta and `partial`, the share of a head that turns.
 void read_rope(const JsonObject& json, ModelConfig& config, double partial = 1);
-// sliding_window of every layer, unless layer_types says of which.
-void read_window(const JsonObject& json, ModelConfig& config);
+// sliding_window, of the layers that layer_types says; without that, of every layer. absent: how
+// wide it is where the file has no such key; null is no window.
+void read_window(const JsonObject& json, ModelConfig& config, uint32_t absent = 0);
 // The same, but without layer_types of every other layer, from the first on.
-void read_alternating_window(const JsonObject& json, ModelConfig& config);
-// The same where use_sliding_window says whether, and max_window_layers from which layer on.
-void read_switched_window(const JsonObject& json, ModelConfig& config);
+void read_alternating_window(const JsonObject& json, ModelConfig& config, uint32_t absent);
+// The same where use_sliding_window says whether there is one.
+enum class SwitchedWindow : uint8_t {
+  from_layer,         // without layer_types: from max_window_layers on
+  alternating_below,  // every other layer below max_window_layers, from the first on
+  everywhere,
+};
+void read_switched_window(const JsonObject& json, ModelConfig& config, SwitchedWindow kind);
+
+// layer_types of "linear_attention" and "full_attention", or every full_attention_interval-th layer
+// full; and the sizes of linear attention (linear_*), where a layer has it.
+void read_linear_attention(const JsonObject& json, ModelConfig& config);
+// Throws Error where the sizes of the recurrent layers do not fit together.
+void check_recurrent(const JsonObject& json, const RecurrentConfig& recurrent);
 
 // intermediate_size, where a layer is dense. After the experts.
 void read_dense_mlp(const JsonObject& json, ModelConfig& config);

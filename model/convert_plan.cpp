@@ -72,7 +72,7 @@ class Planner {
 
   ConvertPlan plan() {
     check_settings();
-    for (const ExpertNames& names : expert_names(config_)) plan_experts(names);
+    for (const ExpertNames& names : expert_names(config_, checkpoint_)) plan_experts(names);
     for (const TensorInfo& tensor : checkpoint_.tensors()) plan_trunk_tensor(tensor);
     make_shards();
     return std::move(plan_);
@@ -91,7 +91,7 @@ class Planner {
 
   void check_settings() const {
     for (const uint32_t bits :
-         {settings_.bits, settings_.attn_bits.value_or(2), expert_bits(), down_bits()}) {
+         {settings_.bits, settings_.attention_bits(), expert_bits(), down_bits()}) {
       if (bits != 2 && bits != 3 && bits != 4 && bits != 8 && bits != kStoredBits) {
         throw Error(bits, " bits: expected 2, 3, 4, 8, or 16 for as they are");
       }
@@ -273,10 +273,12 @@ class Planner {
     }
   }
 
-  uint32_t trunk_bits(std::string_view path) const {
+  uint32_t trunk_bits(std::string_view path, const SourceMatrix& source) const {
     if (path == "lm_head" && settings_.keep_head) return kStoredBits;
     for (const char* part : {"self_attn", "attention", "linear_attn"}) {
-      if (has_part(path, part)) return settings_.attn_bits.value_or(settings_.bits);
+      if (!has_part(path, part)) continue;
+      const bool encoded = source.kind() == SourceMatrix::Kind::turboquant;
+      return encoded ? settings_.attn_bits.value_or(settings_.bits) : settings_.attention_bits();
     }
     return settings_.bits;
   }
@@ -318,7 +320,7 @@ class Planner {
         SourceMatrix::open(checkpoint_, prefix, 0, config_.turboquant.rotated));
     matrix.rows = matrix.sources[0].rows();
     matrix.cols = matrix.sources[0].cols();
-    decide(matrix, trunk_bits(path), prefix);
+    decide(matrix, trunk_bits(path, matrix.sources[0]), prefix);
     if (matrix.quantized) return add_matrix(std::move(matrix));
     for (const char* ending : kSuffixes) {
       const TensorInfo* part = checkpoint_.find(prefix + ending);
@@ -463,11 +465,17 @@ class Planner {
 
 uint32_t codebook_length(uint32_t bits) { return 1u << bits; }
 
+uint32_t ConvertSettings::attention_bits() const {
+  if (attn_bits) return *attn_bits;
+  return bits < 4 ? 4 : bits == 4 ? 8 : bits;
+}
+
 std::string ConvertSettings::text() const {
   const auto optional = [](const std::optional<uint32_t>& value) {
     return value ? std::to_string(*value) : std::string("as bits");
   };
-  return "bits " + std::to_string(bits) + ", attn-bits " + optional(attn_bits) + ", expert-bits " +
+  return "bits " + std::to_string(bits) + ", attn-bits " +
+         (attn_bits ? std::to_string(*attn_bits) : "by default") + ", expert-bits " +
          optional(expert_bits) + ", expert-down-bits " +
          (expert_down_bits ? std::to_string(*expert_down_bits) : "as expert-bits") +
          ", group-size " + std::to_string(group) + ", layout " +

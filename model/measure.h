@@ -25,6 +25,7 @@ KvShape kv_shape(const ModelConfig& config, uint64_t context, kernels::KvFormat 
 struct ModelMeasure {
   RunLimits limits;
   KvShape kv_shape;
+  RecurrentShape recurrent_shape;
   PlanInputs inputs;  // for plan_memory(); borrows experts
 };
 

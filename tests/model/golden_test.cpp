@@ -122,7 +122,7 @@ TEST_P(Golden, DefaultComputeStaysNearTheOriginal) {
 }
 
 std::vector<std::string> dense_cases() {
-  return {"llama", "llama3_rope", "mistral", "qwen2", "qwen3"};
+  return {"llama", "llama3_rope", "mistral", "qwen2", "qwen3", "qwen3_5", "nemotron_h_dense"};
 }
 
 std::vector<std::string> moe_cases() {
@@ -137,6 +137,11 @@ std::vector<std::string> moe_cases() {
           "deepseek_v2_lite",
           "deepseek_v3",
           "deepseek_v3_fp8",
+          "qwen3_next",
+          "qwen3_5_moe",
+          "nemotron_h",
+          "nemotron_h_latent",
+          "tq3_qwen3_5_moe",
           "tq3_qwen3_moe",
           "tq4_qwen3_moe",
           "tq3a_tq2e_qwen3_moe",
