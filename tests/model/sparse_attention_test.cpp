@@ -5,7 +5,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "model/session.h"
 #include "tests/model/golden_case.h"
@@ -65,6 +67,30 @@ TEST_F(SparseAttention, LogitsAreTheOriginalsUpToTheFirstChoiceBetweenEqualScore
   const std::vector<float> logits = prefill_logits(session, golden_.ids);
   for (size_t i = 0; i < kFirstChoice * golden_.vocabulary; ++i) {
     ASSERT_NEAR(static_cast<double>(logits[i]), golden_.logits[i], 2e-4);
+  }
+}
+
+// The bounds of golden_test.cpp: the cache's keys and latents are rounded to 16 bits.
+TEST_F(SparseAttention, DefaultComputeStaysNearTheReference) {
+  Model model = Model::load(golden_.directory, options(Compute::int16));
+  Session session(model);
+  const std::vector<float> logits = prefill_logits(session, golden_.ids);
+  const reference::Matrix reference = expected(golden_.ids);
+  ASSERT_EQ(logits.size(), static_cast<size_t>(reference.size()));
+  double difference = 0;
+  for (size_t i = 0; i < logits.size(); ++i) {
+    difference += std::abs(static_cast<double>(logits[i]) - reference.data()[i]);
+  }
+  const double spread = std::sqrt((reference.array() - reference.mean()).square().mean());
+  EXPECT_LE(difference / static_cast<double>(logits.size()), 0.02 * spread);
+  for (Eigen::Index t = 0; t < reference.rows(); ++t) {
+    reference::Vector sorted = reference.row(t);
+    std::sort(sorted.data(), sorted.data() + sorted.size(), std::greater<>());
+    const auto ours =
+        std::span(logits).subspan(static_cast<size_t>(t) * golden_.vocabulary, golden_.vocabulary);
+    if (sorted(0) - sorted(1) > 0.1) {
+      EXPECT_EQ(argmax(ours), best(reference, t)) << "at position " << t;
+    }
   }
 }
 
