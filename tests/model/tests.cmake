@@ -2,10 +2,11 @@ foreach(unit config config_rope families rope router published_configs)
   sluice_test(model ${unit} sluice::model nlohmann_json::nlohmann_json)
 endforeach()
 sluice_test(model machine sluice::model)
-foreach(unit bpe normalizer pre_tokenizer split_regex tokenizer detokenizer sampler)
+foreach(unit bpe normalizer pre_tokenizer split_regex tokenizer sentencepiece_tokenizer detokenizer
+        sampler)
   sluice_test(model ${unit} sluice::model nlohmann_json::nlohmann_json)
 endforeach()
-foreach(unit tokenizer detokenizer)
+foreach(unit tokenizer sentencepiece_tokenizer detokenizer)
   set_property(TEST model.${unit} APPEND PROPERTY LABELS tokenizer)
 endforeach()
 
