@@ -38,7 +38,9 @@ class F8Rows {
       for (; col + kF8Codes <= end; col += kF8Codes) {
         for (uint32_t r = 0; r < kRows; ++r) {
           Lanes w[kParts];
-          decoders_[r].widen(F8Codes::load(codes_ + r * w_.cols + col), w);
+          const std::byte* codes = codes_ + r * w_.cols + col;
+          _mm_prefetch(codes + kAhead, _MM_HINT_T0);
+          decoders_[r].widen(F8Codes::load(codes), w);
           for (uint32_t v = 0; v < kVectors; ++v) {
             const float* inputs = x + v * x_stride + col;
             for (uint32_t i = 0; i < kParts; ++i) {
@@ -67,6 +69,8 @@ class F8Rows {
 
  private:
   static constexpr uint32_t kParts = kF8Codes / kLanes;
+  // Beyond what processors prefetch of themselves, which ends with the page.
+  static constexpr ptrdiff_t kAhead = 4096;
 
   static void clear(Lanes (&lanes)[kRows][kVectors]) {
     for (auto& of_row : lanes) {
