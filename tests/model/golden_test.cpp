@@ -132,6 +132,7 @@ std::vector<std::string> moe_cases() {
           "glm4_moe",
           "minimax_m2",
           "gpt_oss",
+          "gpt_oss_mxfp4",
           "tq3_qwen3_moe",
           "tq4_qwen3_moe",
           "tq3a_tq2e_qwen3_moe",
