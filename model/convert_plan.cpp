@@ -383,6 +383,7 @@ class Planner {
       form.cols = projection.cols;
       form.dtype = projection.sources[0].dtype();
       if (projection.codebook_length != 0) {
+        form.format = WeightFormat::turboquant;
         form.dtype = DType::u32;
         form.layout = projection.codebook_length == 3 ? MatrixLayout::rows : MatrixLayout::tiles;
         form.group = projection.group;

@@ -29,6 +29,7 @@ sluice_test(model calibration sluice::model sluice_reference)
 target_compile_definitions(model_calibration_test PRIVATE
   SLUICE_DEMO_MODEL="${PROJECT_SOURCE_DIR}/tools/demo/sluice-demo-tq3")
 sluice_test(model repack sluice::model sluice_reference)
+sluice_test(model weight_formats sluice::model sluice_reference nlohmann_json::nlohmann_json)
 sluice_test(model plain_stack sluice::model sluice_reference)
 sluice_test(model template sluice::model)
 sluice_test(model template_cases sluice::model nlohmann_json::nlohmann_json)
