@@ -169,30 +169,40 @@ void read_dense_mlp(const JsonObject& json, ModelConfig& config) {
 
 ModelConfig parse_config(std::string_view text, const std::string& path) {
   const nlohmann::json document = parse_json(text, path);
-  const JsonObject json(document, path);
+  const JsonObject file(document, path);
+  const Family& family = find_family(file.required_text("model_type"), path);
+  const std::optional<JsonObject> text_config =
+      family.nested ? file.object("text_config") : std::nullopt;
+  const JsonObject& json = text_config ? *text_config : file;
   ModelConfig config;
-  config.model_type = json.required_text("model_type");
-  const Family& family = find_family(config.model_type, path);
+  config.model_type = family.model_type;
+  if (!family.text_prefixes.empty()) config.names.text = family.text_prefixes[0];
 
-  config.layers = required_count(json, "num_hidden_layers", kMaxLayers);
+  config.layers = family.count_layers ? family.count_layers(json)
+                                      : required_count(json, "num_hidden_layers", kMaxLayers);
   config.hidden = required_count(json, "hidden_size", kMaxWidth);
   config.vocabulary = required_count(json, "vocab_size", kMaxVocabulary);
   config.max_positions = required_count(json, "max_position_embeddings", kMaxPositions);
   config.rms_epsilon = static_cast<float>(
       json.real("rms_norm_eps", {.least = 0, .most = 1}).value_or(config.rms_epsilon));
-  config.tied_embeddings = json.boolean("tie_word_embeddings").value_or(false);
+  config.tied_embeddings = json.boolean("tie_word_embeddings")
+                               .value_or(file.boolean("tie_word_embeddings").value_or(false));
   if (json.text("hidden_act").value_or("silu") != "silu") {
-    throw Error(path, ": hidden_act is ", json.found("hidden_act"), "; only \"silu\" is supported");
+    throw Error(json.what(), ": hidden_act is ", json.found("hidden_act"),
+                "; only \"silu\" is supported");
   }
   config.moe_layer.assign(config.layers, false);
   config.layer_window.assign(config.layers, 0);
+  config.mixers.assign(config.layers, Mixer::attention);
   family.read_config(json, config);
 
   const CountRange ids = {.least = 0, .most = config.vocabulary - 1};
-  for (const uint64_t id : json.count_or_counts("eos_token_id", ids, kMaxEndTokens)) {
+  const JsonObject& ends = json.has("eos_token_id") ? json : file;
+  for (const uint64_t id : ends.count_or_counts("eos_token_id", ids, kMaxEndTokens)) {
     config.eos_ids.push_back(static_cast<uint32_t>(id));
   }
-  read_quantization(json, config);
+  read_quantization(file, config);
+  if (text_config) read_quantization(json, config);
   return config;
 }
 

@@ -74,7 +74,7 @@ class Planner {
 
   ConvertPlan plan() {
     check_settings();
-    for (const ExpertNames& names : expert_names(config_)) plan_experts(names);
+    for (const ExpertNames& names : expert_names(config_, checkpoint_)) plan_experts(names);
     for (const TensorInfo& tensor : checkpoint_.tensors()) plan_trunk_tensor(tensor);
     make_shards();
     return std::move(plan_);
@@ -93,7 +93,7 @@ class Planner {
 
   void check_settings() const {
     for (const uint32_t bits :
-         {settings_.bits, settings_.attn_bits.value_or(2), expert_bits(), down_bits()}) {
+         {settings_.bits, settings_.attention_bits(), expert_bits(), down_bits()}) {
       if (bits != 2 && bits != 3 && bits != 4 && bits != 8 && bits != kStoredBits) {
         throw Error(bits, " bits: expected 2, 3, 4, 8, or 16 for as they are");
       }
@@ -296,10 +296,12 @@ class Planner {
     }
   }
 
-  uint32_t trunk_bits(std::string_view path) const {
+  uint32_t trunk_bits(std::string_view path, const SourceMatrix& source) const {
     if (path == "lm_head" && settings_.keep_head) return kStoredBits;
     for (const char* part : {"self_attn", "attention", "linear_attn"}) {
-      if (has_part(path, part)) return settings_.attn_bits.value_or(settings_.bits);
+      if (!has_part(path, part)) continue;
+      const bool encoded = source.kind() == SourceMatrix::Kind::turboquant;
+      return encoded ? settings_.attn_bits.value_or(settings_.bits) : settings_.attention_bits();
     }
     return settings_.bits;
   }
@@ -308,6 +310,7 @@ class Planner {
   bool is_quantizable(std::string_view path, const TensorInfo& tensor) const {
     if (tensor.shape.size() != 2 || tensor.size_bytes == 0) return false;
     if (path == "lm_head") return !config_.tied_embeddings;
+    if (has_part(path, "indexer")) return false;  // small, and a choice hangs on it
     return last_part(path).ends_with("_proj");
   }
 
@@ -340,7 +343,7 @@ class Planner {
         SourceMatrix::open(checkpoint_, prefix, 0, config_.turboquant.rotated));
     matrix.rows = matrix.sources[0].rows();
     matrix.cols = matrix.sources[0].cols();
-    decide(matrix, trunk_bits(path), prefix);
+    decide(matrix, trunk_bits(path, matrix.sources[0]), prefix);
     if (matrix.quantized) return add_matrix(std::move(matrix));
     for (const char* ending : kSuffixes) {
       const TensorInfo* part = checkpoint_.find(prefix + ending);

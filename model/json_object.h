@@ -40,6 +40,7 @@ class JsonObject {
   bool empty() const;
   // Integers in [least, most]; 3.0 and "3" are not integers.
   std::optional<uint64_t> count(const char* key, CountRange range) const;
+  // Infinity, as Python writes it, only in ranges without an end.
   std::optional<double> real(const char* key, RealRange range) const;
   std::optional<bool> boolean(const char* key) const;
   std::optional<std::string> text(const char* key) const;
