@@ -10,6 +10,7 @@
 #include "kernels/lanes_f8.h"
 #include "kernels/lanes_integer.h"
 #include "kernels/lanes_matmul.h"
+#include "kernels/lanes_recurrent.h"
 #include "kernels/lanes_rotation.h"
 #include "kernels/lanes_tile_floats.h"
 #include "kernels/lanes_tiles.h"
@@ -66,6 +67,9 @@ constexpr Table table_of(Isa isa, const char* name) {
       .add = add,
       .add_scaled = add_scaled,
       .attention = attention,
+      .convolve = convolve,
+      .add_step = add_step,
+      .delta_step = delta_step,
       .to_f16 = to_f16,
       .to_f32 = to_f32,
   };

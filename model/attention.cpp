@@ -26,14 +26,16 @@ Attention::Attention(Trunk& trunk, const std::string& prefix, const AttentionVar
       heads_(config.heads),
       kv_heads_(config.kv_heads),
       head_dim_(config.head_dim),
-      rope_dimensions_(config.rope.dimensions),
+      rope_dimensions_(variant.rope ? config.rope.dimensions : 0),
       hidden_(config.hidden),
-      epsilon_(config.rms_epsilon) {
+      epsilon_(config.rms_epsilon),
+      gated_(config.attention_gate) {
   const bool bias = variant.qkv_bias;
   const bool rotated = config.turboquant.rotated;
   const uint32_t q_width = heads_ * head_dim_;
   const uint32_t kv_width = kv_heads_ * head_dim_;
-  q_ = Linear(trunk, prefix + ".q_proj", {.rows = q_width, .cols = hidden_}, bias, rotated);
+  q_ = Linear(trunk, prefix + ".q_proj", {.rows = gated_ ? 2 * q_width : q_width, .cols = hidden_},
+              bias, rotated);
   k_ = Linear(trunk, prefix + ".k_proj", {.rows = kv_width, .cols = hidden_}, bias, rotated);
   v_ = Linear(trunk, prefix + ".v_proj", {.rows = kv_width, .cols = hidden_}, bias, rotated);
   o_ = Linear(trunk, prefix + ".o_proj", {.rows = hidden_, .cols = q_width}, variant.output_bias,
@@ -42,14 +44,17 @@ Attention::Attention(Trunk& trunk, const std::string& prefix, const AttentionVar
   if (variant.sinks) sinks_ = read_vector(trunk, prefix + ".sinks", heads_);
   if (variant.qk_norm == QkNorm::none) return;
   const bool per_head = variant.qk_norm == QkNorm::per_head;
-  q_norm_ = read_vector(trunk, prefix + ".q_norm.weight", per_head ? head_dim_ : q_width);
-  k_norm_ = read_vector(trunk, prefix + ".k_norm.weight", per_head ? head_dim_ : kv_width);
+  q_norm_ = read_vector(trunk, prefix + ".q_norm.weight", per_head ? head_dim_ : q_width,
+                        variant.norm_offset);
+  k_norm_ = read_vector(trunk, prefix + ".k_norm.weight", per_head ? head_dim_ : kv_width,
+                        variant.norm_offset);
 }
 
 void Attention::forward(const float* x, Run& run, float* y) const {
   Activations& a = *run.activations;
   project(x, run);
   attend(run);
+  if (gated_) gate(run);
   const LinearCall out[] = {{&o_, y, hidden_}};
   apply_linears(run.compute, out, a.attended, heads_ * head_dim_, run.tokens, a.inputs);
 }
@@ -60,19 +65,25 @@ void Attention::project(const float* x, Run& run) const {
   Activations& a = *run.activations;
   const uint32_t q_width = heads_ * head_dim_;
   const uint32_t kv_width = kv_heads_ * head_dim_;
-  const LinearCall qkv[] = {{&q_, a.q, q_width, qkv_inputs_[0]},
+  const LinearCall qkv[] = {{&q_, gated_ ? a.gated_q : a.q, q_.rows(), qkv_inputs_[0]},
                             {&k_, a.k, kv_width, qkv_inputs_[1]},
                             {&v_, a.v, kv_width, qkv_inputs_[2]}};
   apply_linears(run.compute, qkv, x, hidden_, run.tokens, a.inputs);
   run.compute.workers->run(run.tokens, [&](uint32_t t, uint32_t) {
     float* q = a.q + uint64_t{t} * q_width;
     float* k = a.k + uint64_t{t} * kv_width;
+    for (uint32_t head = 0; gated_ && head < heads_; ++head) {
+      const float* from = a.gated_q + (uint64_t{t} * heads_ + head) * 2 * head_dim_;
+      std::copy_n(from, head_dim_, q + uint64_t{head} * head_dim_);
+    }
     norm_runs(kernels, q_norm_, epsilon_, q_width, q);
     norm_runs(kernels, k_norm_, epsilon_, kv_width, k);
-    const float* cos = a.rope_cos + uint64_t{t} * (rope_dimensions_ / 2);
-    const float* sin = a.rope_sin + uint64_t{t} * (rope_dimensions_ / 2);
-    kernels.rope_halves(q, heads_, head_dim_, rope_dimensions_, cos, sin);
-    kernels.rope_halves(k, kv_heads_, head_dim_, rope_dimensions_, cos, sin);
+    if (rope_dimensions_ > 0) {
+      const float* cos = a.rope_cos + uint64_t{t} * (rope_dimensions_ / 2);
+      const float* sin = a.rope_sin + uint64_t{t} * (rope_dimensions_ / 2);
+      kernels.rope_halves(q, heads_, head_dim_, rope_dimensions_, cos, sin);
+      kernels.rope_halves(k, kv_heads_, head_dim_, rope_dimensions_, cos, sin);
+    }
     run.kv->write(kv_layer_, run.position + t, k, a.v + uint64_t{t} * kv_width);
   });
 }
@@ -100,6 +111,16 @@ void Attention::attend(Run& run) const {
          .sinks = sinks_.empty() ? nullptr : sinks_.data() + uint64_t{kv_head} * group,
          .scores = a.scores + uint64_t{worker} * group * kv.context,
          .out = a.attended + first_head});
+  });
+}
+
+void Attention::gate(Run& run) const {
+  Activations& a = *run.activations;
+  run.compute.workers->run(run.tokens * heads_, [&](uint32_t task, uint32_t) {
+    float* gate = a.gated_q + uint64_t{task} * 2 * head_dim_ + head_dim_;
+    float* out = a.attended + uint64_t{task} * head_dim_;
+    run.compute.kernels->sigmoid(gate, head_dim_);
+    for (uint32_t i = 0; i < head_dim_; ++i) out[i] *= gate[i];
   });
 }
 

@@ -3,7 +3,8 @@
 //   q, k, v = W_q x, W_k x, W_v x (+ biases);   q, k: RMS norm where the family has one, then rope;
 //   y = W_o softmax(q kᵀ / √head_dim) v (+ bias), causal, query heads sharing key/value heads in
 //   groups; a layer with a window sees its last positions only. With sinks the softmax of each head
-//   has one more term, whose share goes nowhere.
+//   has one more term, whose share goes nowhere. With config.attention_gate W_q makes for every head
+//   a query and a gate g, and y = W_o (sigmoid(g) ∘ softmax(...) v).
 #pragma once
 
 #include <array>
@@ -22,6 +23,8 @@ struct AttentionVariant {
   bool output_bias = false;
   QkNorm qk_norm = QkNorm::none;
   bool sinks = false;  // "<prefix>.sinks" [heads]: a learned score that every softmax has besides
+  float norm_offset = 0;  // added to the norms' stored weights
+  bool rope = true;
 };
 
 class Attention final : public Block {
@@ -36,15 +39,17 @@ class Attention final : public Block {
  private:
   void project(const float* x, Run& run) const;
   void attend(Run& run) const;
+  void gate(Run& run) const;
 
   uint32_t kv_layer_;
   uint32_t window_;
   uint32_t heads_;
   uint32_t kv_heads_;
   uint32_t head_dim_;
-  uint32_t rope_dimensions_;
+  uint32_t rope_dimensions_;  // 0: positions do not turn
   uint32_t hidden_;
   float epsilon_;
+  bool gated_;
   Linear q_, k_, v_, o_;
   std::array<uint32_t, InputScratch::kSlots> qkv_inputs_{};  // whose prepared input each reads
   // [head_dim] or [heads * head_dim], the length saying over what; empty: no norm.

@@ -12,32 +12,34 @@
 namespace sluice {
 namespace {
 
-uint32_t read_window_width(const JsonObject& json) {
-  return static_cast<uint32_t>(
-      json.count("sliding_window", {.least = 1, .most = kMaxPositions}).value_or(0));
+// absent: of files without such a key; null is none.
+uint32_t read_window_width(const JsonObject& json, uint32_t absent) {
+  constexpr const char* kKey = "sliding_window";
+  if (!json.names(kKey)) return absent;
+  return static_cast<uint32_t>(json.count(kKey, {.least = 1, .most = kMaxPositions}).value_or(0));
 }
 
-// Which layers the window holds for: those that layer_types names, or every step-th from
-// first_layer on.
-void place_window(const JsonObject& json, uint32_t window, uint32_t first_layer, uint32_t step,
-                  ModelConfig& config) {
+// Which layers the window holds for: those that layer_types names, or else those of which
+// slides(layer) is true.
+template <class Slides>
+void place_window(const JsonObject& json, uint32_t window, Slides slides, ModelConfig& config) {
   const std::vector<std::string> types = json.texts("layer_types", kMaxLayers);
   if (!types.empty() && types.size() != config.layers) {
     throw Error(json.what(), ": layer_types has ", types.size(),
                 " entries; expected one per layer of num_hidden_layers, ", config.layers);
   }
   for (uint32_t layer = 0; layer < config.layers; ++layer) {
-    bool slides = layer >= first_layer && (layer - first_layer) % step == 0;
+    bool has_window = slides(layer);
     if (!types.empty()) {
-      slides = types[layer] == "sliding_attention";
-      const bool known = slides ? window > 0 : types[layer] == "full_attention";
+      has_window = types[layer] == "sliding_attention";
+      const bool known = has_window ? window > 0 : types[layer] == "full_attention";
       if (!known) {
         throw Error(json.what(), ": layer_types[", layer, "] is ", quoted_text(types[layer]),
                     "; expected \"full_attention\"",
-                    slides ? ", as there is no sliding_window" : " or \"sliding_attention\"");
+                    has_window ? ", as there is no sliding_window" : " or \"sliding_attention\"");
       }
     }
-    config.layer_window[layer] = slides ? window : 0;
+    config.layer_window[layer] = has_window ? window : 0;
   }
 }
 
@@ -129,21 +131,34 @@ void read_heads(const JsonObject& json, ModelConfig& config) {
   }
 }
 
-void read_window(const JsonObject& json, ModelConfig& config) {
-  place_window(json, read_window_width(json), 0, 1, config);
+void read_window(const JsonObject& json, ModelConfig& config, uint32_t absent) {
+  place_window(
+      json, read_window_width(json, absent), [](uint32_t) { return true; }, config);
 }
 
-void read_alternating_window(const JsonObject& json, ModelConfig& config) {
-  place_window(json, read_window_width(json), 0, 2, config);
+void read_alternating_window(const JsonObject& json, ModelConfig& config, uint32_t absent) {
+  place_window(
+      json, read_window_width(json, absent), [](uint32_t layer) { return layer % 2 == 0; }, config);
 }
 
-void read_switched_window(const JsonObject& json, ModelConfig& config) {
+void read_switched_window(const JsonObject& json, ModelConfig& config, SwitchedWindow kind) {
+  constexpr uint32_t kAbsentWindow = 4096;  // as the first models had them, whose files may leave
+  constexpr uint64_t kAbsentLayers = 28;    // them out
   const bool switched_on = json.boolean("use_sliding_window").value_or(false);
   const CountRange layers = {.least = 0, .most = kMaxLayers};
-  constexpr uint64_t kAbsent = 28;  // as the first models had it, whose files may leave it out
-  const uint64_t first_layer = json.count("max_window_layers", layers).value_or(kAbsent);
-  place_window(json, switched_on ? read_window_width(json) : 0, static_cast<uint32_t>(first_layer),
-               1, config);
+  const uint64_t bound = json.count("max_window_layers", layers).value_or(kAbsentLayers);
+  const auto slides = [&](uint32_t layer) {
+    switch (kind) {
+      case SwitchedWindow::from_layer:
+        return layer >= bound;
+      case SwitchedWindow::alternating_below:
+        return layer < bound && layer % 2 == 0;
+      case SwitchedWindow::everywhere:
+        break;
+    }
+    return true;
+  };
+  place_window(json, switched_on ? read_window_width(json, kAbsentWindow) : 0, slides, config);
 }
 
 void read_dense_mlp(const JsonObject& json, ModelConfig& config) {
@@ -154,30 +169,40 @@ void read_dense_mlp(const JsonObject& json, ModelConfig& config) {
 
 ModelConfig parse_config(std::string_view text, const std::string& path) {
   const nlohmann::json document = parse_json(text, path);
-  const JsonObject json(document, path);
+  const JsonObject file(document, path);
+  const Family& family = find_family(file.required_text("model_type"), path);
+  const std::optional<JsonObject> text_config =
+      family.nested ? file.object("text_config") : std::nullopt;
+  const JsonObject& json = text_config ? *text_config : file;
   ModelConfig config;
-  config.model_type = json.required_text("model_type");
-  const Family& family = find_family(config.model_type, path);
+  config.model_type = family.model_type;
+  if (!family.text_prefixes.empty()) config.names.text = family.text_prefixes[0];
 
-  config.layers = required_count(json, "num_hidden_layers", kMaxLayers);
+  config.layers = family.count_layers ? family.count_layers(json)
+                                      : required_count(json, "num_hidden_layers", kMaxLayers);
   config.hidden = required_count(json, "hidden_size", kMaxWidth);
   config.vocabulary = required_count(json, "vocab_size", kMaxVocabulary);
   config.max_positions = required_count(json, "max_position_embeddings", kMaxPositions);
   config.rms_epsilon = static_cast<float>(
       json.real("rms_norm_eps", {.least = 0, .most = 1}).value_or(config.rms_epsilon));
-  config.tied_embeddings = json.boolean("tie_word_embeddings").value_or(false);
+  config.tied_embeddings = json.boolean("tie_word_embeddings")
+                               .value_or(file.boolean("tie_word_embeddings").value_or(false));
   if (json.text("hidden_act").value_or("silu") != "silu") {
-    throw Error(path, ": hidden_act is ", json.found("hidden_act"), "; only \"silu\" is supported");
+    throw Error(json.what(), ": hidden_act is ", json.found("hidden_act"),
+                "; only \"silu\" is supported");
   }
   config.moe_layer.assign(config.layers, false);
   config.layer_window.assign(config.layers, 0);
+  config.mixers.assign(config.layers, Mixer::attention);
   family.read_config(json, config);
 
   const CountRange ids = {.least = 0, .most = config.vocabulary - 1};
-  for (const uint64_t id : json.count_or_counts("eos_token_id", ids, kMaxEndTokens)) {
+  const JsonObject& ends = json.has("eos_token_id") ? json : file;
+  for (const uint64_t id : ends.count_or_counts("eos_token_id", ids, kMaxEndTokens)) {
     config.eos_ids.push_back(static_cast<uint32_t>(id));
   }
-  read_quantization(json, config);
+  read_quantization(file, config);
+  if (text_config) read_quantization(json, config);
   return config;
 }
 

@@ -59,6 +59,22 @@ struct RouterConfig {
   float scale = 1;                // routed_scaling_factor
 };
 
+// Multi-head latent attention (model/mla.h); kv_rank == 0: the model has another kind.
+struct MlaConfig {
+  uint32_t q_rank = 0;       // q_lora_rank; 0: queries are projected in one step
+  uint32_t kv_rank = 0;      // kv_lora_rank: the latent that keys and values are made of
+  uint32_t nope_dim = 0;     // qk_nope_head_dim: of each query and key, what does not turn
+  uint32_t rope_dim = 0;     // qk_rope_head_dim: what does; its key is shared by all heads
+  uint32_t value_dim = 0;    // v_head_dim
+  bool rope_pairs = true;    // rope_interleave: neighbours turn together, else halves
+  uint32_t index_heads = 0;  // index_n_heads, of sparse attention (model/indexer.h); 0: dense
+  uint32_t index_dim = 0;    // index_head_dim; its first rope_dim turn
+  uint32_t index_topk = 0;   // index_topk: positions that a token sees at most
+
+  // Of what the cache keeps of a position, and of an absorbed query.
+  uint32_t latent_width() const { return kv_rank + rope_dim; }
+};
+
 // quantization.mode == "turboquant" (docs/formats.md). The tensors describe their
 // own bits; this only tells that they may be there, and what is refused.
 struct TurboQuantConfig {
@@ -67,8 +83,40 @@ struct TurboQuantConfig {
   bool qjl = false;     // true is refused until supported
 };
 
+// What lets a layer's tokens see each other: attention over a cache that grows with them, a
+// recurrence over a state of constant size, or nothing: such a layer is feed-forward alone.
+enum class Mixer : uint8_t { none, attention, recurrent };
+
+// Of recurrent layers, in the words of linear attention; behind them those of state-space models,
+// whose B, C and x are its keys, queries and values.
+struct RecurrentConfig {
+  uint32_t kernel = 0;       // linear_conv_kernel_dim | conv_kernel; ≥ 2
+  uint32_t key_heads = 0;    // linear_num_key_heads | n_groups; divides value_heads
+  uint32_t key_dim = 0;      // linear_key_head_dim | ssm_state_size
+  uint32_t value_heads = 0;  // linear_num_value_heads | mamba_num_heads
+  uint32_t value_dim = 0;    // linear_value_head_dim | mamba_head_dim
+  // Limits on a state-space model's time steps, of which no limits are 0, 0: time_step_limit.
+  double least_step = 0;
+  double most_step = 0;
+
+  // All at most kMaxWidth but the last two.
+  uint32_t key_width() const { return key_heads * key_dim; }
+  uint32_t value_width() const { return value_heads * value_dim; }
+  uint32_t channels() const { return 2 * key_width() + value_width(); }
+  // Of everything that is projected from a token: the channels, a gate, and two numbers a head.
+  uint32_t projection_width() const { return channels() + value_width() + 2 * value_heads; }
+};
+
+// What the names of a checkpoint's tensors start with, which its writer decides and not its config:
+// as published, until named_as_in() (model/families.h) has looked at a checkpoint.
+struct StoredNames {
+  std::string text = "model.";   // "<text>layers.0. ...", "<text>embed_tokens.weight"
+  std::string head = "lm_head";  // the output matrix
+};
+
 struct ModelConfig {
-  std::string model_type;        // "qwen3_moe"
+  std::string model_type;  // "qwen3_moe": of the family
+  StoredNames names;
   uint32_t layers = 0;           // num_hidden_layers
   uint32_t hidden = 0;           // hidden_size
   uint32_t intermediate = 0;     // intermediate_size, of dense MLPs
@@ -81,8 +129,16 @@ struct ModelConfig {
   bool tied_embeddings = false;  // tie_word_embeddings
   bool attention_bias = false;   // attention_bias | qkv_bias
   bool mlp_bias = false;
-  bool qk_norm = false;  // use_qk_norm, of families that have models with and without
+  bool mlp_relu_squared = false;  // dense and shared MLPs are W_down max(W_up x, 0)², without gate
+  // Of state-space layers.
+  bool projection_bias = false;   // use_bias
+  bool convolution_bias = false;  // use_conv_bias
+  bool qk_norm = false;           // use_qk_norm, of families that have models with and without
+  MlaConfig mla;  // then kv_heads is 1 and head_dim that of queries, nope_dim + rope_dim
   RopeConfig rope;
+  bool attention_gate = false;  // queries come with gates of the attention's output
+  std::vector<Mixer> mixers;    // [layers]
+  RecurrentConfig recurrent;    // zeros where no layer is
   // [layers]: the last positions that a token sees, itself included; 0: all.
   std::vector<uint32_t> layer_window;
   // MoE; experts == 0 for a dense model.

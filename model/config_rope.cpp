@@ -15,6 +15,7 @@ namespace {
 constexpr RealRange kThetas = {.least = 1, .most = 1e15};
 constexpr RealRange kFactors = {.least = 1e-3, .most = 1e6};
 constexpr RealRange kShares = {.least = 0, .most = 1};
+constexpr const char* kOriginalPositions = "original_max_position_embeddings";
 
 struct Name {
   std::string_view text;
@@ -29,7 +30,9 @@ constexpr std::array kNames = {
 RopeScaling read_scaling(const JsonObject& json) {
   const bool newer = json.has("rope_type");
   if (!newer && !json.has("type")) {
-    throw Error(json.what(), ": rope_type is missing; expected a string");
+    // Default, unless a number that only scaling has says that more was meant.
+    if (!json.has("factor")) return RopeScaling::none;
+    throw Error(json.what(), ": rope_type is missing beside factor; expected a string");
   }
   const char* key = newer ? "rope_type" : "type";
   const std::string name = json.required_text(key);
@@ -88,13 +91,16 @@ void read_longrope(const JsonObject& json, RopeConfig& rope) {
 }
 
 // The keys of one generation's object; those of another that was read before stay where absent.
-void read_generation(const JsonObject& json, RopeConfig& rope) {
+// original_given: the file has the length that was trained on outside of both, which then counts.
+void read_generation(const JsonObject& json, bool original_given, RopeConfig& rope) {
   rope.theta = json.real("rope_theta", kThetas).value_or(rope.theta);
   rope.scaling = read_scaling(json);
   if (rope.scaling == RopeScaling::none) return;
   const CountRange positions = {.least = 1, .most = kMaxPositions};
-  constexpr const char* kOriginal = "original_max_position_embeddings";
-  rope.original_positions = json.count(kOriginal, positions).value_or(rope.original_positions);
+  const auto original = json.count(kOriginalPositions, positions);
+  if (!original_given) rope.original_positions = original.value_or(rope.original_positions);
+  // Dynamic positions are measured from what the model has now.
+  if (rope.scaling == RopeScaling::dynamic) rope.original_positions = rope.max_positions;
   rope.factor = read_factor(json, rope);
   if (const auto factor = json.real("attention_factor", kFactors)) rope.attention_factor = *factor;
   if (rope.scaling == RopeScaling::llama3) read_llama3(json, rope);
@@ -123,13 +129,14 @@ void read_rope(const JsonObject& json, ModelConfig& config, double partial) {
   RopeConfig& rope = config.rope;
   const CountRange positions = {.least = 1, .most = kMaxPositions};
   rope.max_positions = config.max_positions;
-  rope.original_positions =
-      json.count("original_max_position_embeddings", positions).value_or(config.max_positions);
+  const auto original = json.count(kOriginalPositions, positions);
+  rope.original_positions = original.value_or(config.max_positions);
   rope.dimensions = read_dimensions(json, config.head_dim, partial);
   rope.theta = json.real("rope_theta", kThetas).value_or(rope.theta);
   // The older key is what people add to a file by hand: it wins.
   for (const char* key : {"rope_parameters", "rope_scaling"}) {
-    if (const auto object = json.object(key)) read_generation(*object, rope);
+    const auto object = json.object(key);
+    if (object && !object->empty()) read_generation(*object, original.has_value(), rope);
   }
   // Some name the length that was trained on, and stretch it when asked to.
   const bool stretches = rope.scaling == RopeScaling::dynamic || rope.scaling == RopeScaling::yarn;

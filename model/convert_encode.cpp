@@ -64,8 +64,8 @@ const ConvertEncoder::MatrixCodec& ConvertEncoder::codec_of(const PlannedMatrix&
     made = std::make_unique<MatrixCodec>();
     made->signs.resize(matrix.cols);
     kernels::random_signs(matrix.sign_seed, matrix.cols, made->signs.data());
-    made->codec =
-        kernels::make_codec(matrix.cols, matrix.group, matrix.codebook_length, made->signs.data());
+    made->codec = kernels::make_codec(matrix.cols, matrix.group, matrix.codebook_length,
+                                      made->signs.data(), kernels::ScaleRule::search);
   }
   return *made;
 }

@@ -18,6 +18,8 @@ namespace sluice {
 namespace {
 
 constexpr std::string_view kWeight = ".weight";
+constexpr std::string_view kBlocks = "_blocks";  // of MXFP4
+constexpr std::string_view kScales = "_scales";
 // What one matrix may consist of.
 constexpr const char* kSuffixes[] = {".weight", ".scales", ".codebook", ".signs",
                                      ".weight_scale_inv"};
@@ -63,7 +65,7 @@ std::pair<uint32_t, uint64_t> place_of(const SourceMatrix& matrix) {
 }
 
 // How a layer's experts lie in the source (stream/expert_layout.h).
-enum class ExpertsForm : uint8_t { single, stack, plain_stack };
+enum class ExpertsForm : uint8_t { single, stack, plain_stack, mxfp4_stack };
 
 class Planner {
  public:
@@ -72,7 +74,7 @@ class Planner {
 
   ConvertPlan plan() {
     check_settings();
-    for (const ExpertNames& names : expert_names(config_)) plan_experts(names);
+    for (const ExpertNames& names : expert_names(config_, checkpoint_)) plan_experts(names);
     for (const TensorInfo& tensor : checkpoint_.tensors()) plan_trunk_tensor(tensor);
     make_shards();
     return std::move(plan_);
@@ -91,7 +93,7 @@ class Planner {
 
   void check_settings() const {
     for (const uint32_t bits :
-         {settings_.bits, settings_.attn_bits.value_or(2), expert_bits(), down_bits()}) {
+         {settings_.bits, settings_.attention_bits(), expert_bits(), down_bits()}) {
       if (bits != 2 && bits != 3 && bits != 4 && bits != 8 && bits != kStoredBits) {
         throw Error(bits, " bits: expected 2, 3, 4, 8, or 16 for as they are");
       }
@@ -125,13 +127,20 @@ class Planner {
         add_matrix(std::move(projection));
         continue;
       }
-      for (const SourceMatrix& source : projection.sources) {
-        moved_.insert(source.name());
-        if (form == ExpertsForm::plain_stack) continue;
-        const std::string path = source.name().substr(0, source.name().size() - kWeight.size());
-        for (const char* suffix : kSuffixes) moved_.insert(path + suffix);
-      }
+      for (const SourceMatrix& source : projection.sources) move(source.name(), form);
     }
+  }
+
+  // A matrix of experts stays as it is, with all that belongs to the tensor of its weights.
+  void move(const std::string& tensor, ExpertsForm form) {
+    moved_.insert(tensor);
+    if (form == ExpertsForm::plain_stack) return;
+    if (form == ExpertsForm::mxfp4_stack) {
+      moved_.insert(tensor.substr(0, tensor.size() - kBlocks.size()) + std::string(kScales));
+      return;
+    }
+    const std::string path = tensor.substr(0, tensor.size() - kWeight.size());
+    for (const char* suffix : kSuffixes) moved_.insert(path + suffix);
   }
 
   static void check_fits_records(const PlannedMatrix& projection) {
@@ -165,13 +174,17 @@ class Planner {
   // How the experts' tensors lie under their prefix, or the biases beside them, which stay.
   ExpertsForm find_form(const ExpertNames& names, const std::string& prefix) {
     ExpertsForm form = ExpertsForm::single;
+    for (const std::string& any : expert_prefixes_) {
+      for (const std::string_view name : names_.under(any + ".")) {
+        if (is_expert_bias(names, any, name)) moved_.insert(std::string(name));
+      }
+    }
     for (const std::string_view name : names_.under(prefix + ".")) {
-      if (is_expert_bias(names, prefix, name)) moved_.insert(std::string(name));
       if (is_plain_stack(names, prefix, name)) form = ExpertsForm::plain_stack;
     }
-    if (checkpoint_.find(prefix + "." + names.projections[0].name + ".weight") != nullptr) {
-      form = ExpertsForm::stack;
-    }
+    const std::string first = prefix + "." + names.projections[0].name;
+    if (checkpoint_.find(first + ".weight") != nullptr) form = ExpertsForm::stack;
+    if (checkpoint_.find(first + std::string(kBlocks)) != nullptr) form = ExpertsForm::mxfp4_stack;
     return form;
   }
 
@@ -215,6 +228,16 @@ class Planner {
       SourceMatrix source = SourceMatrix::open_plain_stack(checkpoint_, names, prefix, projection);
       consumed_.insert(source.name());
       return source;
+    }
+    if (form == ExpertsForm::mxfp4_stack) {
+      const std::string path = prefix + "." + projection.name;
+      SourceMatrix source = SourceMatrix::open_mxfp4(checkpoint_, path, 0);
+      for (const std::string_view part : {kBlocks, kScales}) {
+        consumed_.insert(path + std::string(part));
+      }
+      if (checkpoint_.at(source.name()).shape[0] == names.experts) return source;
+      throw Error("tensor ", source.name(), " is ", shape_text(checkpoint_.at(source.name()).shape),
+                  "; config.json promises ", names.experts, " experts");
     }
     const bool stacked = form == ExpertsForm::stack;
     const std::string path =
@@ -273,10 +296,12 @@ class Planner {
     }
   }
 
-  uint32_t trunk_bits(std::string_view path) const {
+  uint32_t trunk_bits(std::string_view path, const SourceMatrix& source) const {
     if (path == "lm_head" && settings_.keep_head) return kStoredBits;
     for (const char* part : {"self_attn", "attention", "linear_attn"}) {
-      if (has_part(path, part)) return settings_.attn_bits.value_or(settings_.bits);
+      if (!has_part(path, part)) continue;
+      const bool encoded = source.kind() == SourceMatrix::Kind::turboquant;
+      return encoded ? settings_.attn_bits.value_or(settings_.bits) : settings_.attention_bits();
     }
     return settings_.bits;
   }
@@ -285,6 +310,7 @@ class Planner {
   bool is_quantizable(std::string_view path, const TensorInfo& tensor) const {
     if (tensor.shape.size() != 2 || tensor.size_bytes == 0) return false;
     if (path == "lm_head") return !config_.tied_embeddings;
+    if (has_part(path, "indexer")) return false;  // small, and a choice hangs on it
     return last_part(path).ends_with("_proj");
   }
 
@@ -317,7 +343,7 @@ class Planner {
         SourceMatrix::open(checkpoint_, prefix, 0, config_.turboquant.rotated));
     matrix.rows = matrix.sources[0].rows();
     matrix.cols = matrix.sources[0].cols();
-    decide(matrix, trunk_bits(path), prefix);
+    decide(matrix, trunk_bits(path, matrix.sources[0]), prefix);
     if (matrix.quantized) return add_matrix(std::move(matrix));
     for (const char* ending : kSuffixes) {
       const TensorInfo* part = checkpoint_.find(prefix + ending);
@@ -459,20 +485,6 @@ class Planner {
 };
 
 }  // namespace
-
-uint32_t codebook_length(uint32_t bits) { return 1u << bits; }
-
-std::string ConvertSettings::text() const {
-  const auto optional = [](const std::optional<uint32_t>& value) {
-    return value ? std::to_string(*value) : std::string("as bits");
-  };
-  return "bits " + std::to_string(bits) + ", attn-bits " + optional(attn_bits) + ", expert-bits " +
-         optional(expert_bits) + ", expert-down-bits " +
-         (expert_down_bits ? std::to_string(*expert_down_bits) : "as expert-bits") +
-         ", group-size " + std::to_string(group) + ", layout " +
-         (layout == ConvertLayout::records ? "records" : "mlx") + (keep_head ? ", keep-head" : "") +
-         ", shards of " + std::to_string(shard_bytes) + " bytes";
-}
 
 ConvertPlan plan_conversion(const Checkpoint& checkpoint, const ModelConfig& config,
                             const ConvertSettings& settings) {

@@ -15,7 +15,7 @@ void read(const JsonObject& json, ModelConfig& config) {
   read_heads(json, config);
   config.attention_bias = json.boolean("attention_bias").value_or(true);
   read_rope(json, config);
-  read_alternating_window(json, config);
+  read_alternating_window(json, config, 128);
   read_experts(json, config, "intermediate_size");
   config.expert_gate_up_pairs = true;
   const auto limit = json.real("swiglu_limit", {.least = 0, .most = 1e6});

@@ -40,11 +40,43 @@ uint64_t checked_count(const json& value, CountRange range, const std::string& p
   throw Error(place, " is ", describe(value), "; expected ", range_text(range));
 }
 
+// How writers put down what JSON has no number for: "Infinity" (see spell_numbers), or an object.
+bool is_infinity(const json& value) {
+  if (value.is_object()) return value.size() == 1 && value.value("__float__", json()) == "Infinity";
+  return value == "Infinity";
+}
+
+// Python writes Infinity and NaN as bare words, which are no JSON: as strings they are.
+std::string spell_numbers(std::string_view text) {
+  std::string spelled;
+  bool in_string = false;
+  while (!text.empty()) {
+    size_t taken = 1;
+    if (in_string && text[0] == '\\' && text.size() > 1) {
+      taken = 2;
+    } else if (text[0] == '"') {
+      in_string = !in_string;
+    } else if (!in_string) {
+      for (const std::string_view word : {"-Infinity", "Infinity", "NaN"}) {
+        if (!text.starts_with(word)) continue;
+        spelled += '"' + std::string(word) + '"';
+        text.remove_prefix(word.size());
+        taken = 0;
+        break;
+      }
+    }
+    spelled += text.substr(0, taken);
+    text.remove_prefix(taken);
+  }
+  return spelled;
+}
+
 double checked_real(const json& value, RealRange range, const std::string& place) {
   if (value.is_number()) {
     const double number = value.get<double>();
     if (std::isfinite(number) && number >= range.least && number <= range.most) return number;
   }
+  if (std::isinf(range.most) && is_infinity(value)) return range.most;
   throw Error(place, " is ", describe(value), "; expected a number from ", range.least, " to ",
               range.most);
 }
@@ -70,6 +102,10 @@ const json* JsonObject::find_array(const char* key, size_t limit) const {
   }
   return value;
 }
+
+bool JsonObject::names(const char* key) const { return value_->contains(key); }
+
+bool JsonObject::empty() const { return value_->empty(); }
 
 bool JsonObject::has(const char* key) const { return find(key) != nullptr; }
 
@@ -180,7 +216,9 @@ json parse_json(std::string_view text, const std::string& path) {
     return true;
   };
   try {
-    return json::parse(text, limit_depth);
+    const bool bare_words = text.find("Infinity") != text.npos || text.find("NaN") != text.npos;
+    return bare_words ? json::parse(spell_numbers(text), limit_depth)
+                      : json::parse(text, limit_depth);
   } catch (const json::exception& error) {
     throw Error(path, ": not valid JSON: ", std::string(error.what()).substr(0, kLongestReason));
   }

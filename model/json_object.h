@@ -2,7 +2,8 @@
 //
 // Every getter throws Error naming the file, the key, what was found and what was expected. A key
 // that is absent and a key that is null are the same thing, as they are to the writers of these
-// files. Of a key given twice the last one counts. Borrows the parsed value. Threads: any.
+// files, but to names(). Of a key given twice the last one counts. Borrows the parsed value.
+// Threads: any.
 #pragma once
 
 #include <cstdint>
@@ -34,9 +35,12 @@ class JsonObject {
   // rope_scaling". Throws Error if value is not an object. Requires: value outlives this.
   JsonObject(const nlohmann::json& value, std::string what);
 
-  bool has(const char* key) const;  // present and not null
+  bool has(const char* key) const;    // present and not null
+  bool names(const char* key) const;  // present
+  bool empty() const;
   // Integers in [least, most]; 3.0 and "3" are not integers.
   std::optional<uint64_t> count(const char* key, CountRange range) const;
+  // Infinity, as Python writes it, only in ranges without an end.
   std::optional<double> real(const char* key, RealRange range) const;
   std::optional<bool> boolean(const char* key) const;
   std::optional<std::string> text(const char* key) const;

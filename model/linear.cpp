@@ -42,13 +42,16 @@ kernels::Format plain_format(DType dtype) {
   }
 }
 
-std::vector<float> read_vector(Trunk& trunk, const std::string& name, uint32_t n) {
+std::vector<float> read_vector(Trunk& trunk, const std::string& name, uint32_t n, float plus) {
   const std::array<uint64_t, 1> shape = {n};
   const std::byte* bytes = trunk.tensor(name, kPlainDTypes, shape);
   trunk.count_converted(n * sizeof(float));
   if (bytes == nullptr) return {};
   std::vector<float> values(n);
   kernels::table().to_f32(plain_format(trunk.checkpoint().at(name).dtype), bytes, n, values.data());
+  if (plus != 0) {
+    for (float& value : values) value += plus;
+  }
   return values;
 }
 

@@ -40,8 +40,8 @@ std::unique_ptr<const TurboQuantTables> read_turboquant_tables(Trunk& trunk,
                                                                uint32_t cols,
                                                                bool config_says_rotated);
 
-// A plain vector (norm weight, bias) as floats; stored as F32, F16 or BF16.
-std::vector<float> read_vector(Trunk& trunk, const std::string& name, uint32_t n);
+// A plain vector (norm weight, bias) as floats, `plus` added to each; stored as F32, F16 or BF16.
+std::vector<float> read_vector(Trunk& trunk, const std::string& name, uint32_t n, float plus = 0);
 
 // The dtypes of weights that are stored plainly.
 inline constexpr std::array kPlainDTypes = {DType::bf16, DType::f16, DType::f32};

@@ -56,12 +56,27 @@ void check_all_tensors_used(const Checkpoint& checkpoint, const Trunk& trunk,
 
 void declare_model(const ModelConfig& config, const Checkpoint& checkpoint,
                    std::optional<ExpertSource>& experts, std::optional<Trunk>& trunk) {
-  const std::vector<ExpertNames> names = expert_names(config);
+  const std::vector<ExpertNames> names = expert_names(config, checkpoint);
   if (!names.empty()) experts.emplace(checkpoint, names);
   trunk.emplace(checkpoint);
   make_network(config, *trunk, experts ? &*experts : nullptr);  // declares the tensors
   check_all_tensors_used(checkpoint, *trunk, config, names);
   ::malloc_trim(0);  // what parsing took is given back before memory is measured
+}
+
+KvShape kv_shape(const ModelConfig& config, uint64_t context, kernels::KvFormat format) {
+  KvShape shape = {
+      .layers = static_cast<uint32_t>(std::ranges::count(config.mixers, Mixer::attention)),
+      .kv_heads = config.kv_heads,
+      .head_dim = config.head_dim,
+      .context = context,
+      .format = format};
+  if (config.mla.kv_rank > 0) {
+    shape.head_dim = config.mla.latent_width();
+    shape.latent = true;
+    shape.index_dim = config.mla.index_dim;
+  }
+  return shape;
 }
 
 ModelMeasure measure_model(const ModelConfig& config, const ModelOptions& options,
@@ -78,18 +93,17 @@ ModelMeasure measure_model(const ModelConfig& config, const ModelOptions& option
     throw Error(limits.threads, " threads are more than the ", kMostThreads,
                 " that are supported; lower --threads");
   }
-  measure.kv_shape = {
-      .layers = config.layers,
-      .kv_heads = config.kv_heads,
-      .head_dim = config.head_dim,
-      .context = limits.context,
-      .format = options.compute == Compute::f32 ? kernels::KvFormat::f32 : kernels::KvFormat::f16};
+  measure.kv_shape =
+      kv_shape(config, limits.context,
+               options.compute == Compute::f32 ? kernels::KvFormat::f32 : kernels::KvFormat::f16);
+  measure.recurrent_shape = RecurrentShape::of(config);
   Arena activations;
   Activations::layout(activations, config, limits);
   measure.inputs = {
       .process_bytes = resident_bytes() + kRuntimeBytes + limits.threads * kThreadBytes,
       .trunk_bytes = trunk.bytes(),
       .kv_bytes = KvCache::bytes(measure.kv_shape),
+      .state_bytes = RecurrentState::bytes(measure.recurrent_shape),
       .scratch_bytes = activations.bytes(),
       .experts = experts ? &*experts : nullptr,
       .experts_per_token = config.experts_per_token,

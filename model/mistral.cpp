@@ -8,7 +8,7 @@ namespace {
 void read(const JsonObject& json, ModelConfig& config) {
   read_heads(json, config);
   read_rope(json, config);
-  read_window(json, config);
+  read_window(json, config, 4096);  // where the file does not name it, as the first model had it
   read_dense_mlp(json, config);
 }
 

@@ -1,4 +1,5 @@
-// Mlp: the dense feed-forward block, y = W_down (silu(W_gate x) ∘ W_up x).
+// Mlp: the dense feed-forward block, y = W_down (silu(W_gate x) ∘ W_up x); with
+// config.mlp_relu_squared y = W_down max(W_up x, 0)².
 #pragma once
 
 #include <array>
@@ -16,8 +17,11 @@ class Mlp final : public Block {
   void forward(const float* x, Run& run, float* y) const override;
 
  private:
+  void forward_without_gate(const float* x, Run& run, float* y) const;
+
   uint32_t hidden_;
   uint32_t width_;
+  bool gated_;
   Linear gate_, up_, down_;
   std::array<uint32_t, InputScratch::kSlots> gate_up_inputs_{};  // whose prepared input each reads
 };

@@ -56,6 +56,7 @@ Model Model::load(const std::string& directory, const ModelOptions& options,
       measure_model(impl->config, options, trunk, impl->source, memory_limits());
   impl->limits = measure.limits;
   impl->kv_shape = measure.kv_shape;
+  impl->recurrent_shape = measure.recurrent_shape;
   impl->plan = plan_memory(measure.inputs);
 
   impl->queue = options.make_queue ? options.make_queue()

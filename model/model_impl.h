@@ -32,6 +32,7 @@ struct Model::Impl {
   MemoryPlan plan;
   RunLimits limits;
   KvShape kv_shape;
+  RecurrentShape recurrent_shape;
   std::optional<Workers> workers;
   std::optional<ExpertStream> stream;
   PinReport pins;

@@ -2,7 +2,8 @@
 // (model/block.h): attention, mlp, moe.
 //
 // A network is made twice over the same code (model/trunk.h): once to declare its tensors, once to
-// bind them. It holds no state of a conversation; that is in the Session's KvCache and Activations.
+// bind them. It holds no state of a conversation; that is in the Session's KvCache,
+// RecurrentState and Activations.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +17,8 @@
 #include "model/config.h"
 #include "model/kv_cache.h"
 #include "model/linear.h"
+#include "model/mla_activations.h"
+#include "model/recurrent_state.h"
 #include "model/routing_observer.h"
 #include "stream/expert_stream.h"
 
@@ -37,9 +40,15 @@ struct Activations {
   float* q = nullptr;         // [chunk, heads * head_dim]
   float* k = nullptr;         // [chunk, kv_heads * head_dim]
   float* v = nullptr;         // [chunk, kv_heads * head_dim]
-  float* attended = nullptr;  // [chunk, heads * head_dim]
-  float* scores = nullptr;    // [threads, heads / kv_heads, context]
-  float* rope_cos = nullptr;  // [chunk, rope.dimensions / 2]
+  float* attended = nullptr;  // [chunk, heads * head_dim]; of recurrent layers [chunk, value_width]
+  float* gated_q = nullptr;   // [chunk, heads, 2, head_dim]: where queries come with gates
+  float* mixed = nullptr;     // [chunk, projection_width] of recurrent layers
+  float* convolved = nullptr;  // [chunk, channels] of recurrent layers
+  float* scores = nullptr;     // [threads, heads / kv_heads, context]
+  MlaActivations mla;          // of latent attention, which has (model/mla.h) k [chunk,
+                               // latent_width], no v, attended [chunk, heads * value_dim], and
+                               // scores [threads, MlaActivations::kHeads, context]
+  float* rope_cos = nullptr;   // [chunk, rope.dimensions / 2]
   float* rope_sin = nullptr;
   float* gate = nullptr;             // [mlp_vectors, mlp_width], or rows of gate and up in turn
   float* up = nullptr;               // [mlp_vectors, mlp_width]
@@ -68,6 +77,7 @@ struct Run {
   ComputeContext compute;
   ExpertStream* experts = nullptr;  // null for dense networks
   KvCache* kv = nullptr;
+  RecurrentState* recurrent = nullptr;
   Activations* activations = nullptr;
   uint64_t position = 0;  // of the first token
   uint32_t tokens = 0;
@@ -80,15 +90,17 @@ class Network {
  public:
   virtual ~Network() = default;
   // From token ids to the normed hidden state of each, in activations->hidden. Writes the KV cache
-  // at [position, position + tokens). Returns false if it was stopped. Throws Error on a failed
-  // read of an expert.
+  // at [position, position + tokens), and moves the recurrent state on by as many tokens. Returns
+  // false if it was stopped. Throws Error on a failed read of an expert.
   virtual bool forward(std::span<const uint32_t> ids, Run& run) const = 0;
   // logits [n, vocabulary] of n normed hidden states [n, hidden]; the same bits for every n.
   // Requires: n ≤ the chunk that the activations were laid out for.
   virtual void logits(const float* hidden, uint32_t n, Run& run, float* logits) const = 0;
 };
 
-// Names of the experts of every MoE layer, for ExpertSource; empty for a dense model.
+// Names of the experts of every MoE layer, for ExpertSource; empty for a dense model. As this
+// checkpoint has them, or by config.names.
+std::vector<ExpertNames> expert_names(const ModelConfig& config, const Checkpoint& checkpoint);
 std::vector<ExpertNames> expert_names(const ModelConfig& config);
 
 // The network of config.model_type. Throws Error naming what is wrong or unknown.

@@ -55,6 +55,7 @@ MemoryPlan compute_plan(const PlanInputs& inputs) {
   plan.process_bytes = inputs.process_bytes;
   plan.trunk_bytes = inputs.trunk_bytes;
   plan.kv_bytes = inputs.kv_bytes;
+  plan.state_bytes = inputs.state_bytes;
   plan.scratch_bytes = inputs.scratch_bytes;
   if (inputs.experts == nullptr) {
     plan.budget_reason = "no experts";
@@ -80,8 +81,9 @@ MemoryPlan compute_plan(const PlanInputs& inputs) {
       plan.budget_reason = "all experts, as asked";
       break;
     case BudgetRequest::Kind::automatic:
-      budget = automatic_budget(inputs, plan.trunk_bytes + plan.kv_bytes + plan.scratch_bytes,
-                                all_bytes, plan.floor_bytes, &plan.budget_reason);
+      budget = automatic_budget(
+          inputs, plan.trunk_bytes + plan.kv_bytes + plan.state_bytes + plan.scratch_bytes,
+          all_bytes, plan.floor_bytes, &plan.budget_reason);
       break;
   }
   plan.cache_bytes = budget / slot_bytes * slot_bytes;
@@ -104,9 +106,11 @@ std::string plan_problem(const MemoryPlan& plan, const PlanInputs& inputs) {
   const uint64_t usable = inputs.limits.usable_bytes();
   if (wanted <= usable) return {};
   return "not enough memory: trunk " + bytes_text(plan.trunk_bytes) + ", KV cache " +
-         bytes_text(plan.kv_bytes) + ", working memory " + bytes_text(plan.scratch_bytes) +
-         " and expert cache " + bytes_text(plan.cache_bytes) + " make " + bytes_text(wanted) +
-         ", but there is " + inputs.limits.text() + ". Lower --cache-budget-gb (the least is " +
+         bytes_text(plan.kv_bytes) +
+         (plan.state_bytes > 0 ? ", recurrent state " + bytes_text(plan.state_bytes) : "") +
+         ", working memory " + bytes_text(plan.scratch_bytes) + " and expert cache " +
+         bytes_text(plan.cache_bytes) + " make " + bytes_text(wanted) + ", but there is " +
+         inputs.limits.text() + ". Lower --cache-budget-gb (the least is " +
          bytes_text(plan.floor_bytes) + ") or --context";
 }
 

@@ -25,10 +25,11 @@ struct MemoryPlan {
   uint64_t process_bytes = 0;  // program, libraries, tokenizer: resident before the model is loaded
   uint64_t trunk_bytes = 0;    // weights that stay resident
   uint64_t kv_bytes = 0;       // of the whole context
+  uint64_t state_bytes = 0;    // of recurrent layers: the same for any context
   uint64_t scratch_bytes = 0;  // activations of a prefill chunk, scores, logits, staging
   uint64_t cache_bytes = 0;    // slots × slot size: the budget, rounded down to whole slots
   uint64_t total_bytes() const {
-    return process_bytes + trunk_bytes + kv_bytes + scratch_bytes + cache_bytes;
+    return process_bytes + trunk_bytes + kv_bytes + state_bytes + scratch_bytes + cache_bytes;
   }
 
   uint64_t expert_total_bytes = 0;  // of all experts on disk
@@ -51,6 +52,7 @@ struct PlanInputs {
   uint64_t process_bytes = 0;
   uint64_t trunk_bytes = 0;
   uint64_t kv_bytes = 0;
+  uint64_t state_bytes = 0;
   uint64_t scratch_bytes = 0;
   const ExpertSource* experts = nullptr;  // null for a dense model
   uint32_t experts_per_token = 0;

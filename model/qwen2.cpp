@@ -10,7 +10,7 @@ void read_dense(const JsonObject& json, ModelConfig& config) {
   read_heads(json, config);
   config.attention_bias = true;
   read_rope(json, config);
-  read_switched_window(json, config);
+  read_switched_window(json, config, SwitchedWindow::from_layer);
   read_dense_mlp(json, config);
 }
 
@@ -18,7 +18,7 @@ void read_moe(const JsonObject& json, ModelConfig& config) {
   read_heads(json, config);
   config.attention_bias = json.boolean("qkv_bias").value_or(true);
   read_rope(json, config);
-  read_switched_window(json, config);
+  read_switched_window(json, config, SwitchedWindow::alternating_below);
   read_experts(json, config, "moe_intermediate_size");
   read_sparse_steps(json, config);
   read_normalize(json, config, false);

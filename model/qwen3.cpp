@@ -5,20 +5,20 @@
 namespace sluice {
 namespace {
 
-void read_attention(const JsonObject& json, ModelConfig& config) {
+void read_attention(const JsonObject& json, ModelConfig& config, SwitchedWindow window) {
   read_heads(json, config);
   config.attention_bias = json.boolean("attention_bias").value_or(false);
   read_rope(json, config);
-  read_switched_window(json, config);
+  read_switched_window(json, config, window);
 }
 
 void read_dense(const JsonObject& json, ModelConfig& config) {
-  read_attention(json, config);
+  read_attention(json, config, SwitchedWindow::from_layer);
   read_dense_mlp(json, config);
 }
 
 void read_moe(const JsonObject& json, ModelConfig& config) {
-  read_attention(json, config);
+  read_attention(json, config, SwitchedWindow::everywhere);
   read_experts(json, config, "moe_intermediate_size");
   read_sparse_steps(json, config);
   read_normalize(json, config, false);

@@ -92,7 +92,7 @@ class Repacking {
         config_(read_config(options.model)),
         config_text_(read_text_file((options.model / "config.json").string(), kMaxConfigBytes)),
         checkpoint_(Checkpoint::open(options.model)),
-        names_(expert_names(config_)),
+        names_(expert_names(config_, checkpoint_)),
         source_state_(checkpoint_),
         workers_(options.threads == 0 ? available_threads() : options.threads) {
     if (names_.empty()) {

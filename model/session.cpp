@@ -8,7 +8,7 @@
 namespace sluice {
 
 struct Session::Impl {
-  explicit Impl(Model::Impl& m) : model(m), kv(m.kv_shape) {
+  explicit Impl(Model::Impl& m) : model(m), kv(m.kv_shape), recurrent(m.recurrent_shape) {
     Activations::layout(arena, m.config, m.limits);
     arena.allocate("activations");
     activations = Activations::layout(arena, m.config, m.limits);
@@ -20,7 +20,9 @@ struct Session::Impl {
     Run run = make_run(static_cast<uint32_t>(ids.size()));
     run.should_stop = &should_stop;
     run.routing = recorder;
+    recurrent.begin();
     if (!model.network->forward(ids, run)) return false;
+    recurrent.commit();
     if (recorder != nullptr) recorder->flush();
     position += ids.size();
     return true;
@@ -87,6 +89,7 @@ struct Session::Impl {
     return {.compute = model.compute(),
             .experts = model.stream ? &*model.stream : nullptr,
             .kv = &kv,
+            .recurrent = &recurrent,
             .activations = &activations,
             .position = position,
             .tokens = tokens,
@@ -112,6 +115,7 @@ struct Session::Impl {
 
   Model::Impl& model;
   KvCache kv;
+  RecurrentState recurrent;
   Arena arena;
   Activations activations;
   uint64_t position = 0;
@@ -121,7 +125,10 @@ Session::Session(Model& model) : impl_(std::make_unique<Impl>(model.impl())) {}
 Session::~Session() = default;
 
 uint64_t Session::position() const { return impl_->position; }
-void Session::reset() { impl_->position = 0; }
+void Session::reset() {
+  impl_->position = 0;
+  impl_->recurrent.reset();
+}
 
 std::span<const float> Session::prefill(std::span<const uint32_t> ids, const LogitsSink& on_logits,
                                         const std::function<bool()>& should_stop,

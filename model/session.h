@@ -5,8 +5,9 @@
 //   std::span<const float> logits = session.prefill(prompt_ids);   // of the last position
 //   for (;;) { id = sampler.sample(logits); logits = session.decode(id); }
 //
-// A Model owns the trunk, the expert stream and the worker threads; a Session owns its KV cache and
-// scratch, and nothing is global. One thread calls into a Model and its Sessions at a time.
+// A Model owns the trunk, the expert stream and the worker threads; a Session owns its KV cache,
+// recurrent state and scratch, and nothing is global. One thread calls into a Model and its
+// Sessions at a time.
 #pragma once
 
 #include <cstdint>
@@ -114,7 +115,8 @@ class Session {
   // on_logits, if given, gets the logits of every position from `logits_from` on, in order.
   // should_stop, if given, is asked between chunks and layers; when it says true the call returns
   // an empty span and the session must be destroyed or reset. Throws Error: an id outside the
-  // vocabulary, more positions than the context, a failed read.
+  // vocabulary, more positions than the context, a failed read. After a failed read the same ids
+  // may be given again, but a session with recurrent layers must be reset first.
   using LogitsSink = std::function<void(uint64_t position, std::span<const float> logits)>;
   std::span<const float> prefill(std::span<const uint32_t> ids, const LogitsSink& on_logits = {},
                                  const std::function<bool()>& should_stop = {},

@@ -15,11 +15,12 @@ TraceFacts trace_facts(const ModelConfig& config, const ExpertSource& source) {
 
 TraceFacts read_trace_facts(const std::string& directory) {
   const ModelConfig config = read_config(directory);
-  const std::vector<ExpertNames> names = expert_names(config);
+  const Checkpoint checkpoint = Checkpoint::open(directory);
+  const std::vector<ExpertNames> names = expert_names(config, checkpoint);
   if (names.empty()) {
     throw Error(directory, ": this model has no experts, so there is nothing to calibrate");
   }
-  return trace_facts(config, ExpertSource(Checkpoint::open(directory), names));
+  return trace_facts(config, ExpertSource(checkpoint, names));
 }
 
 }  // namespace sluice

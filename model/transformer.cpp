@@ -1,9 +1,11 @@
 #include "model/transformer.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
 #include "model/decoder.h"
+#include "model/mla.h"
 #include "model/mlp.h"
 #include "model/moe.h"
 
@@ -11,7 +13,9 @@ namespace sluice {
 
 namespace {
 
-std::string layer_prefix(uint32_t layer) { return "model.layers." + std::to_string(layer); }
+std::string layer_prefix(const ModelConfig& config, uint32_t layer) {
+  return config.names.text + "layers." + std::to_string(layer);
+}
 
 // The matrices of an expert, and how a checkpoint may hold them.
 void name_projections(const ModelConfig& config, const TransformerVariant& variant,
@@ -37,7 +41,7 @@ std::vector<ExpertNames> transformer_experts(const ModelConfig& config,
   const RouterVariant& router = variant.router;
   for (uint32_t layer = 0; layer < config.layers; ++layer) {
     if (!config.moe_layer[layer]) continue;
-    const std::string block = layer_prefix(layer) + "." + variant.feed_forward;
+    const std::string block = layer_prefix(config, layer) + "." + variant.feed_forward;
     ExpertNames& names = all.emplace_back();
     names.layer = layer;
     names.experts = config.experts;
@@ -64,26 +68,53 @@ std::unique_ptr<const Block> moe_block(const std::string& prefix, const Transfor
                                source_layer, std::move(form));
 }
 
+std::unique_ptr<const Block> attention_block(const std::string& prefix, uint32_t layer,
+                                             uint32_t kv_layer, const TransformerVariant& variant,
+                                             const ModelConfig& config, Trunk& trunk) {
+  if (config.mla.kv_rank > 0) return std::make_unique<Mla>(trunk, prefix, kv_layer, config);
+  return std::make_unique<Attention>(trunk, prefix, variant.attention, kv_layer,
+                                     config.layer_window[layer], config);
+}
+
+// What the checkpoint's writer left for the reader to add to norms.
+float norm_offset(const ModelConfig& config, const TransformerVariant& variant,
+                  const Checkpoint& checkpoint) {
+  if (!variant.centered_norms) return 0;
+  const auto recurrent = std::ranges::find(config.mixers, Mixer::recurrent);
+  const auto layer = static_cast<uint32_t>(recurrent - config.mixers.begin());
+  const bool mlx = layer == config.layers
+                       ? config.names.text == "language_model.model."
+                       : CausalConvolution::is_mlx(
+                             checkpoint, layer_prefix(config, layer) + ".linear_attn.conv1d");
+  return mlx ? 0 : 1;
+}
+
 std::unique_ptr<const Network> make_transformer(const ModelConfig& config,
-                                                const TransformerVariant& variant, Trunk& trunk,
+                                                TransformerVariant variant, Trunk& trunk,
                                                 const ExpertSource* experts) {
+  const float plus = norm_offset(config, variant, trunk.checkpoint());
+  variant.attention.norm_offset = plus;
   const uint32_t hidden = config.hidden;
   DecoderParts parts;
   parts.hidden = hidden;
   parts.epsilon = config.rms_epsilon;
   parts.rope = config.rope;
-  parts.embeddings = Embeddings(trunk, "model.embed_tokens", config);
-  uint32_t source_layer = 0;
+  parts.embeddings = Embeddings(trunk, config.names.text + "embed_tokens", config);
+  uint32_t source_layer = 0, kv_layer = 0, state_layer = 0;
   for (uint32_t i = 0; i < config.layers; ++i) {
-    const std::string prefix = layer_prefix(i);
+    const std::string prefix = layer_prefix(config, i);
     std::vector<ResidualBlock>& layer = parts.layers.emplace_back();
-    layer.push_back({read_vector(trunk, prefix + ".input_layernorm.weight", hidden),
-                     std::make_unique<Attention>(trunk, prefix + ".self_attn", variant.attention, i,
-                                                 config.layer_window[i], config)});
-    std::vector<float> norm =
-        read_vector(trunk, prefix + ".post_attention_layernorm.weight", hidden);
-    const std::string feed_forward = prefix + "." + variant.feed_forward;
+    std::vector<float> norm = read_vector(trunk, prefix + ".input_layernorm.weight", hidden, plus);
     std::unique_ptr<const Block> block;
+    if (config.mixers[i] == Mixer::recurrent) {
+      block = std::make_unique<GatedDelta>(trunk, prefix + ".linear_attn", variant.linear_attention,
+                                           state_layer++, config);
+    } else {
+      block = attention_block(prefix + ".self_attn", i, kv_layer++, variant, config, trunk);
+    }
+    layer.push_back({std::move(norm), std::move(block)});
+    norm = read_vector(trunk, prefix + ".post_attention_layernorm.weight", hidden, plus);
+    const std::string feed_forward = prefix + "." + variant.feed_forward;
     if (config.moe_layer[i]) {
       block = moe_block(feed_forward, variant, config, trunk, *experts, source_layer++);
     } else {
@@ -91,11 +122,11 @@ std::unique_ptr<const Network> make_transformer(const ModelConfig& config,
     }
     layer.push_back({std::move(norm), std::move(block)});
   }
-  parts.final_norm = read_vector(trunk, "model.norm.weight", hidden);
+  parts.final_norm = read_vector(trunk, config.names.text + "norm.weight", hidden, plus);
   parts.head = config.tied_embeddings
                    ? parts.embeddings.as_head()
-                   : Linear(trunk, "lm_head", {.rows = config.vocabulary, .cols = hidden}, false,
-                            config.turboquant.rotated);
+                   : Linear(trunk, config.names.head, {.rows = config.vocabulary, .cols = hidden},
+                            false, config.turboquant.rotated);
   return std::make_unique<Decoder>(std::move(parts));
 }
 
@@ -113,7 +144,10 @@ Family transformer_family(const TransformerFamily& family) {
           .make_network =
               [variant](const ModelConfig& config, Trunk& trunk, const ExpertSource* experts) {
                 return make_transformer(config, variant(config), trunk, experts);
-              }};
+              },
+          .nested = family.nested,
+          .text_prefixes = family.text_prefixes,
+          .ignored = family.ignored};
 }
 
 }  // namespace sluice

@@ -1,29 +1,37 @@
-// The transformer of the Llama lineage: layers of attention and a feed-forward block (an MLP, or a
-// mixture of experts), each behind an RMS norm. A family of it states its variant, and this names
-// the tensors, which all of them share:
+// The transformer of the Llama lineage: layers of attention (of some families linear attention in
+// most) and a feed-forward block (an MLP, or a mixture of experts), each behind an RMS norm. A
+// family of it states its variant, and this names the tensors, which all of them share:
 //
 //   model.embed_tokens.weight
 //   model.layers.<L>.input_layernorm.weight
 //   model.layers.<L>.self_attn.{q,k,v,o}_proj, .{q,k}_norm            model/attention.h
+//   model.layers.<L>.linear_attn                                      model/gated_delta.h
 //   model.layers.<L>.post_attention_layernorm.weight
 //   model.layers.<L>.<feed_forward>.{gate,up,down}_proj               a dense layer's
 //   model.layers.<L>.<feed_forward>.experts.<E>.{<gate>,<up>,<down>}  a MoE layer's, or stacked
 //   model.layers.<L>.<feed_forward>.switch_mlp.{gate,up,down}_proj
 //   model.layers.<L>.<feed_forward>.experts.{gate_up_proj,down_proj}  stacks of plain numbers
 //   model.norm.weight, lm_head.weight
+//
+// where config.names may have something else in the place of "model." and "lm_head".
 #pragma once
 
 #include <string_view>
 
 #include "model/attention.h"
 #include "model/families.h"
+#include "model/gated_delta.h"
 #include "model/router.h"
 #include "model/shared_expert.h"
 
 namespace sluice {
 
 struct TransformerVariant {
-  AttentionVariant attention;
+  AttentionVariant attention;  // where config.mla has none: model/mla.h names the tensors of that
+  GatedDelta::Rows linear_attention = GatedDelta::Rows::by_kind;
+  // Norms' weights are stored as what is added to 1, but for those inside linear attention; by MLX,
+  // which stores convolutions in another order too, as they are.
+  bool centered_norms = false;
   std::string feed_forward = "mlp";
   // The rest: of MoE layers.
   RouterVariant router;
@@ -42,6 +50,10 @@ struct TransformerFamily {
   std::string_view models;
   void (*read_config)(const JsonObject& json, ModelConfig& config) = nullptr;
   TransformerVariant (*variant)(const ModelConfig& config) = nullptr;
+  // As in Family.
+  bool nested = false;
+  std::vector<std::string_view> text_prefixes = {};
+  std::vector<std::string_view> ignored = {};
 };
 Family transformer_family(const TransformerFamily& family);
 

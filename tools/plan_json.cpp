@@ -57,6 +57,7 @@ std::string plan_json(const PlanReport& report) {
        {{"process_bytes", plan.process_bytes},
         {"trunk_bytes", plan.trunk_bytes},
         {"kv_bytes", plan.kv_bytes},
+        {"state_bytes", plan.state_bytes},
         {"scratch_bytes", plan.scratch_bytes},
         {"cache_bytes", plan.cache_bytes},
         {"total_bytes", plan.total_bytes()},

@@ -41,10 +41,19 @@ double uniform_hit_rate(const MemoryPlan& plan) {
 }
 
 // What the engine's own cache would find of a recorded run. Nothing where it could not run at all.
-void replay_trace(const PlanOptions& options, const ExpertSource& source, const MemoryPlan& plan,
-                  ReadEstimate& estimate) {
+void replay_trace(const PlanOptions& options, const ModelConfig& config, const ExpertSource& source,
+                  const MemoryPlan& plan, ReadEstimate& estimate) {
   estimate.source = "trace";
   const Trace trace = read_trace(options.trace);
+  // The bytes of an expert may differ: a trace of the original serves a conversion of it.
+  if (trace.facts &&
+      (trace.facts->model_type != config.model_type || trace.facts->grid != grid_of(source) ||
+       trace.facts->experts_per_token != config.experts_per_token)) {
+    throw Error(options.trace, ": its first line is of another model (", trace.facts->model_type,
+                ", ", trace.facts->grid.layers.size(), " layers of ", trace.facts->grid.experts,
+                " experts, ", trace.facts->experts_per_token, " per token); record one with ",
+                options.model);
+  }
   const DemandSequence demands = demand_sequence(trace, grid_of(source));
   if (demands.demands.empty()) {
     throw Error(options.trace, ": the trace is empty; record one with --trace");
@@ -59,11 +68,12 @@ void replay_trace(const PlanOptions& options, const ExpertSource& source, const 
   estimate.optimal_hit_rate = static_cast<double>(optimal_hits(demands, slots)) / all;
 }
 
-ReadEstimate estimate_reads(const PlanOptions& options, const ExpertSource& source,
-                            const ExpertFigures& experts, const MemoryPlan& plan) {
+ReadEstimate estimate_reads(const PlanOptions& options, const ModelConfig& config,
+                            const ExpertSource& source, const ExpertFigures& experts,
+                            const MemoryPlan& plan) {
   ReadEstimate estimate;
   if (!options.trace.empty()) {
-    replay_trace(options, source, plan, estimate);
+    replay_trace(options, config, source, plan, estimate);
   } else {
     estimate.hit_rate = options.hit_rate.value_or(uniform_hit_rate(plan));
     estimate.source = options.hit_rate ? "given" : "uniform routing";
@@ -79,7 +89,8 @@ ReadEstimate estimate_reads(const PlanOptions& options, const ExpertSource& sour
 
 // The least memory this model runs in with this context, beside the process itself.
 uint64_t least_bytes(const MemoryPlan& plan) {
-  return plan.trunk_bytes + plan.kv_bytes + plan.scratch_bytes + plan.floor_bytes;
+  return plan.trunk_bytes + plan.kv_bytes + plan.state_bytes + plan.scratch_bytes +
+         plan.floor_bytes;
 }
 
 void judge(const PlanInputs& inputs, PlanReport& report) {
@@ -196,7 +207,7 @@ PlanReport make_plan_report(const PlanOptions& options) {
   report.pretended = options.memory_bytes.has_value();
   if (experts) {
     report.experts = expert_figures(*experts, config.experts_per_token);
-    report.reads = estimate_reads(options, *experts, *report.experts, report.plan);
+    report.reads = estimate_reads(options, config, *experts, *report.experts, report.plan);
   }
   judge(measure.inputs, report);
   return report;
@@ -214,6 +225,9 @@ std::string plan_text(const PlanReport& report) {
   lines.emplace_back("KV cache", bytes_text(plan.kv_bytes) + " for a context of " +
                                      std::to_string(report.context) + "; " +
                                      bytes_text(report.kv_bytes_per_1000) + " per 1000 tokens");
+  if (plan.state_bytes > 0) {
+    lines.emplace_back("state", bytes_text(plan.state_bytes) + " of recurrent layers, any context");
+  }
   lines.emplace_back("working memory", bytes_text(plan.scratch_bytes));
   if (report.experts) add_expert_lines(report, lines);
   lines.emplace_back("together", bytes_text(plan.total_bytes() - plan.process_bytes) +

@@ -1,4 +1,5 @@
-foreach(unit attention codec conversion dispatch elementwise formats matmul rotation tiles turboquant)
+foreach(unit attention codec conversion dispatch elementwise formats matmul recurrent rotation tiles
+        turboquant)
   sluice_test(kernels ${unit} sluice::kernels)
 endforeach()
 

@@ -36,6 +36,29 @@ TEST(ConfigOfPositions, ReadsBothGenerationsOfRopeKeys) {
   EXPECT_EQ(parse(older).rope.theta, 20000.0);
 }
 
+TEST(ConfigOfPositions, RopeWithoutATypeIsTheDefault) {
+  const json named = with(dense_config(), "rope_parameters", {{"rope_theta", 3e4}});
+  EXPECT_EQ(parse(named).rope.scaling, RopeScaling::none);
+  EXPECT_EQ(parse(named).rope.theta, 3e4);
+  EXPECT_EQ(parse(with(dense_config(), "rope_scaling", json::object())).rope.scaling,
+            RopeScaling::none);
+  // An empty object takes nothing back.
+  const json yarn = {{"rope_type", "yarn"}, {"factor", 4.0}};
+  EXPECT_EQ(
+      parse(with(with(dense_config(), "rope_parameters", yarn), "rope_scaling", json::object()))
+          .rope.scaling,
+      RopeScaling::yarn);
+}
+
+TEST(ConfigOfPositions, TheOriginalLengthOutsideOfTheScalingWins) {
+  const json yarn = {
+      {"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 64}};
+  const json config = with(dense_config(), "rope_scaling", yarn);
+  EXPECT_EQ(parse(config).rope.original_positions, 64u);
+  EXPECT_EQ(parse(with(config, "original_max_position_embeddings", 128)).rope.original_positions,
+            128u);
+}
+
 TEST(ConfigOfPositions, RefusesRopeThatItDoesNotKnow) {
   for (const char* key : {"type", "rope_type"}) {
     EXPECT_THAT(error_of(with(dense_config(), "rope_scaling", {{key, "mrope"}, {"factor", 4.0}})),
@@ -43,7 +66,7 @@ TEST(ConfigOfPositions, RefusesRopeThatItDoesNotKnow) {
                       HasSubstr("default, linear, dynamic, llama3, yarn, longrope")))
         << key;
   }
-  EXPECT_THAT(error_of(with(dense_config(), "rope_parameters", {{"rope_theta", 1e4}})),
+  EXPECT_THAT(error_of(with(dense_config(), "rope_scaling", {{"factor", 4.0}})),
               HasSubstr("rope_type is missing"));
   EXPECT_THAT(error_of(with(dense_config(), "rope_theta", 0)), HasSubstr("rope_theta is 0"));
 }
@@ -82,7 +105,9 @@ TEST(ConfigOfPositions, ReadsTheNumbersOfEveryRopeScaling) {
   EXPECT_FALSE(yarn.rope.truncate);
   EXPECT_EQ(yarn.max_positions, 128u * 40);                   // as far as it stretches
   EXPECT_EQ(rope({{"rope_type", "yarn"}}).rope.factor, 4.0);  // 512 of 128
-  EXPECT_EQ(rope({{"rope_type", "dynamic"}, {"factor", 2.0}}, 512).max_positions, 1024u);
+  const ModelConfig dynamic = rope({{"rope_type", "dynamic"}, {"factor", 2.0}});
+  EXPECT_EQ(dynamic.rope.original_positions, 512u);  // not what the file says was trained on
+  EXPECT_EQ(dynamic.max_positions, 1024u);
   const std::vector<double> factors(16, 1.5);
   const ModelConfig longrope =
       rope({{"type", "longrope"}, {"short_factor", factors}, {"long_factor", factors}});
@@ -146,6 +171,46 @@ TEST(ConfigOfPositions, PlacesAWindowInTheLayersThatHaveOne) {
   EXPECT_THAT(error_of(config), AllOf(HasSubstr("layer_types[1]"), HasSubstr("linear_attention")));
   config["layer_types"] = {"full_attention"};
   EXPECT_THAT(error_of(config), HasSubstr("layer_types has 1 entries"));
+}
+
+TEST(ConfigOfPositions, AWindowThatIsNotNamedIsTheFamilysAndNullIsNone) {
+  json config = with(with(dense_config(), "use_sliding_window", true), "max_window_layers", 0);
+  config.erase("layer_types");
+  EXPECT_THAT(parse(config).layer_window, Each(0u));  // null
+  config.erase("sliding_window");
+  EXPECT_THAT(parse(config).layer_window, Each(4096u));
+  config["model_type"] = "qwen2";
+  EXPECT_THAT(parse(config).layer_window, Each(4096u));
+  config["model_type"] = "mistral";
+  EXPECT_THAT(parse(config).layer_window, Each(4096u));
+  config["model_type"] = "llama";
+  EXPECT_THAT(parse(config).layer_window, Each(0u));
+}
+
+TEST(ConfigOfPositions, WindowsOfQwenMoeModelsFollowTheirOwnRules) {
+  json config = with(with(moe_config(), "use_sliding_window", true), "sliding_window", 16);
+  config.erase("layer_types");
+  EXPECT_THAT(parse(config).layer_window, Each(16u));
+  config["model_type"] = "qwen2_moe";
+  config["shared_expert_intermediate_size"] = 32;
+  EXPECT_THAT(parse(config).layer_window, ElementsAre(16u, 0u, 16u, 0u));
+  config["max_window_layers"] = 2;
+  EXPECT_THAT(parse(config).layer_window, ElementsAre(16u, 0u, 0u, 0u));
+  config["use_sliding_window"] = false;
+  EXPECT_THAT(parse(config).layer_window, Each(0u));
+}
+
+TEST(ConfigOfPositions, GptOssSlidesInEveryOtherLayer) {
+  json config = with(moe_config(), "model_type", "gpt_oss");
+  config.erase("layer_types");
+  config["sliding_window"] = 16;
+  EXPECT_THAT(parse(config).layer_window, ElementsAre(16u, 0u, 16u, 0u));
+  config.erase("sliding_window");
+  EXPECT_THAT(parse(config).layer_window, ElementsAre(128u, 0u, 128u, 0u));
+  config["swiglu_limit"] = 7.0;
+  EXPECT_THAT(parse(config).layer_window, ElementsAre(128u, 0u, 128u, 0u));
+  config["swiglu_limit"] = 10.0;
+  EXPECT_THAT(error_of(config), HasSubstr("swiglu_limit is 10"));
 }
 
 }  // namespace
