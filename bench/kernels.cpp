@@ -1,5 +1,5 @@
-// kernels: how near the products with TurboQuant weights come to the speed of memory, and how fast
-// the encoder is.
+// kernels: how near the products with weights of every format come to the speed of memory, and how
+// fast the encoder of TurboQuant is.
 //
 //   kernels [--mb N] [--cols N] [--group N] [--rounds N] [--threads N] [--quick]
 //
@@ -7,8 +7,10 @@
 // in rows and in tiles, each thread its own part; beside it a plain loop reads the same bytes. The
 // figures are GB/s of stored bytes, medians of the rounds, and the median of the rounds' ratios to
 // that loop (of rows too the tiles' bytes are counted, so that times compare); with --mb 1 the
-// weights come from the cache instead. The encoder works on one thread from bf16 in memory: MB/s of
-// bf16. Times are the processor's own (own_seconds).
+// weights come from the cache instead. The other formats are multiplied as the runtime does it,
+// from 16-bit integers or floats, in groups of their own (MXFP4 32, F8 blocks of 128 x 128). The
+// encoder works on one thread from bf16 in memory: MB/s of bf16. Times are the processor's own
+// (own_seconds).
 #include "kernels/kernels.h"
 
 #include <CLI/CLI.hpp>
@@ -22,6 +24,7 @@
 #include <random>
 #include <span>
 #include <stdexcept>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -39,7 +42,7 @@ struct Settings {
   uint32_t rounds = 7;
   uint32_t threads = 2;
   bool quick = false;
-  bool products = true, encoder = true;
+  bool products = true, formats = true, encoder = true;
 };
 
 double median(std::vector<double> values) {
@@ -206,6 +209,118 @@ void run_products(const Settings& settings) {
   }
 }
 
+// A matrix of any bytes in one of the other formats, its scales ordinary numbers.
+struct StoredWeights {
+  std::string name;
+  kernels::Matrix matrix;
+  std::vector<std::byte> scales;
+  uint64_t bytes = 0;
+
+  // bits: of a weight; scale_share: scales for each weight; scale: one of them, scale_bytes long.
+  StoredWeights(const Settings& settings, std::string label, const Slab& slab, kernels::Matrix form,
+                double bits, double scale_share, uint32_t scale, size_t scale_bytes)
+      : name(std::move(label)), matrix(form) {
+    const double row_bytes =
+        settings.cols * (bits / 8 + scale_share * static_cast<double>(scale_bytes));
+    matrix.cols = settings.cols;
+    matrix.rows =
+        static_cast<uint32_t>(static_cast<double>(settings.mb << 20) / row_bytes) / 64 * 64;
+    bytes = static_cast<uint64_t>(row_bytes * matrix.rows);
+    matrix.data = slab.bytes().data();
+    const auto count = static_cast<size_t>(settings.cols * scale_share * matrix.rows) + 64;
+    scales.resize(count * scale_bytes);
+    for (size_t i = 0; i < count; ++i) std::memcpy(&scales[i * scale_bytes], &scale, scale_bytes);
+    matrix.scales = scales.data();
+    if (matrix.format == kernels::Format::affine) matrix.biases = scales.data() + scales.size() / 2;
+  }
+};
+
+std::vector<StoredWeights> stored_formats(const Settings& settings, const Slab& slab) {
+  using kernels::Format, kernels::Layout;
+  std::vector<StoredWeights> all;
+  const uint32_t one = 0x3f800000;
+  all.emplace_back(settings, "bf16", slab, kernels::Matrix{.format = Format::bf16}, 16, 0, one, 4);
+  const kernels::Matrix f8{
+      .format = Format::f8_e4m3, .group = 128, .block_rows = 128, .scale_format = Format::f32};
+  all.emplace_back(settings, "f8", slab, f8, 8, 1.0 / 128 / 128, one, 4);
+  for (const Layout layout : {Layout::tiles, Layout::rows}) {
+    const kernels::Matrix mxfp4{.format = Format::mxfp4,
+                                .layout = layout,
+                                .group = 32,
+                                .codebook = &kernels::mxfp4_codebook()};
+    all.emplace_back(settings, layout == Layout::tiles ? "mxfp4 tiles" : "mxfp4 rows", slab, mxfp4,
+                     4, 1.0 / 32, 120, 1);
+  }
+  for (const uint32_t bits : {2u, 3u, 4u, 5u, 6u, 8u}) {
+    const kernels::Matrix affine{.format = Format::affine,
+                                 .group = settings.group,
+                                 .bits = bits,
+                                 .scale_format = Format::bf16};
+    all.emplace_back(settings, "affine " + std::to_string(bits), slab, affine, bits,
+                     2.0 / settings.group, 0x3c23, 2);  // 0.01, of scales and biases
+  }
+  return all;
+}
+
+void multiply_stored(const kernels::Matrix& w, const Inputs& inputs, const std::vector<float>& x,
+                     uint32_t vectors, uint32_t thread, uint32_t threads, std::vector<float>& y) {
+  if (takes_integers(w.format)) return multiply(w, inputs, vectors, thread, threads, y);
+  constexpr uint32_t kTaskRows = 192;
+  const uint32_t tasks = (w.rows + kTaskRows - 1) / kTaskRows;
+  const uint32_t end = tasks * (thread + 1) / threads;
+  for (uint32_t task = tasks * thread / threads; task < end; ++task) {
+    const kernels::MatmulTask rows = {.row_begin = task * kTaskRows,
+                                      .row_end = std::min(w.rows, (task + 1) * kTaskRows),
+                                      .vectors = vectors,
+                                      .x_stride = w.cols,
+                                      .y_stride = w.rows};
+    kernels::table().matmul(w, rows, x.data(), y.data());
+  }
+}
+
+void run_formats(const Settings& settings) {
+  constexpr uint32_t kVectors[] = {1, 2, 4, 8};
+  Slab slab((settings.mb << 20) + kernels::kOverreadBytes);
+  std::mt19937 random(1);
+  for (size_t i = 0; i < slab.bytes().size() / 4; ++i) {
+    const uint32_t bits = static_cast<uint32_t>(random()) & 0xbfffbfffu;  // no bf16 is large
+    std::memcpy(slab.bytes().data() + i * 4, &bits, 4);
+  }
+  const std::vector<float> x(size_t{8} * settings.cols, 0.5f);
+  Settings small_groups = settings;
+  small_groups.group = 32;
+  const Inputs inputs(settings, 8), inputs_of_32(small_groups, 8);
+  for (uint32_t threads = 1; threads <= settings.threads; ++threads) {
+    std::printf("%u thread%s       plain  GB/s (share of plain) with 1, 2, 4, 8 vectors\n", threads,
+                threads == 1 ? " " : "s");
+    for (const StoredWeights& weights : stored_formats(settings, slab)) {
+      std::vector<float> y(size_t{8} * weights.matrix.rows);
+      const double gb = static_cast<double>(weights.bytes) / 1e9;
+      std::vector<double> plain, speed[4], share[4];
+      for (uint32_t round = 0; round < settings.rounds; ++round) {
+        const std::span<const std::byte> bytes = slab.bytes().first(weights.bytes);
+        plain.push_back(gb / seconds_on(threads, [&](uint32_t t) {
+                          const size_t part = bytes.size() / threads / 64 * 64;
+                          read_plainly(bytes.subspan(t * part, part));
+                        }));
+        for (size_t i = 0; i < 4; ++i) {
+          speed[i].push_back(gb / seconds_on(threads, [&](uint32_t t) {
+                               multiply_stored(weights.matrix,
+                                               weights.matrix.group == 32 ? inputs_of_32 : inputs,
+                                               x, kVectors[i], t, threads, y);
+                             }));
+          share[i].push_back(speed[i].back() / plain.back());
+        }
+      }
+      std::printf("%-12s %9.1f ", weights.name.c_str(), median(plain));
+      for (size_t i = 0; i < 4; ++i) {
+        std::printf(" %5.1f (%3.0f %%)", median(speed[i]), 100 * median(share[i]));
+      }
+      std::printf("\n");
+    }
+  }
+}
+
 // One thread from bf16 in memory to bytes in memory, rows as wide as published models have.
 void run_encoder(const Settings& settings) {
   std::printf(
@@ -264,6 +379,7 @@ void run(Settings settings) {
   std::printf("%s, %u inputs in groups of %u, %llu MiB\n", kernels::table().name, settings.cols,
               settings.group, static_cast<unsigned long long>(settings.mb));
   if (settings.products) run_products(settings);
+  if (settings.formats) run_formats(settings);
   if (settings.encoder) run_encoder(settings);
 }
 
@@ -272,7 +388,7 @@ void run(Settings settings) {
 
 int main(int argc, char** argv) {
   sluice::bench::Settings settings;
-  CLI::App app("TurboQuant products beside the speed of memory, and the encoder.");
+  CLI::App app("Products of every format beside the speed of memory, and the encoder.");
   app.add_option("--mb", settings.mb, "Weights in MiB")
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();
@@ -282,7 +398,8 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--rounds", settings.rounds)->check(CLI::Range(1, 1000))->capture_default_str();
   app.add_option("--threads", settings.threads)->check(CLI::Range(1, 64))->capture_default_str();
-  app.add_flag("!--no-products", settings.products, "Leave the products out");
+  app.add_flag("!--no-products", settings.products, "Leave TurboQuant's products out");
+  app.add_flag("!--no-formats", settings.formats, "Leave the other formats' products out");
   app.add_flag("!--no-encoder", settings.encoder, "Leave the encoder out");
   app.add_flag("--quick", settings.quick, "A moment's run, to see that it works");
   CLI11_PARSE(app, argc, argv);

@@ -12,7 +12,7 @@ namespace {
 
 constexpr uint32_t kMxfp4Group = 32;
 constexpr uint32_t kLeastF8Columns = 16;  // of a block, so that the kernels' lanes fill it
-constexpr std::array kScaleTypes = {DType::f32, DType::bf16, DType::f16};
+constexpr std::array kFloats = {DType::f32, DType::bf16, DType::f16};
 
 // The members are what every step and every message needs.
 class ScaledReader {
@@ -28,9 +28,18 @@ class ScaledReader {
         where_(where) {}
 
   std::optional<ScaledMatrix> read() const {
-    if (find(".codebook") != nullptr) return std::nullopt;
+    // Signs as well: a TurboQuant matrix whose codebook is missing should be told so.
+    if (find(".codebook") != nullptr || find(".signs") != nullptr) return std::nullopt;
     if (find("_blocks") != nullptr) return mxfp4_blocks();
     const TensorInfo* weight = find(".weight");
+    if (weight != nullptr && is_float(weight->dtype)) {
+      for (const char* suffix : {".weight_scale_inv", ".scales", ".biases"}) {
+        if (const TensorInfo* other = find(suffix)) {
+          fail(*other, "not supported beside a weight of ", dtype_name(weight->dtype));
+        }
+      }
+      return std::nullopt;
+    }
     if (find(".weight_scale_inv") != nullptr || (weight != nullptr && is_f8(weight->dtype))) {
       return f8();
     }
@@ -82,10 +91,11 @@ class ScaledReader {
     return last;
   }
 
+  static bool is_float(DType dtype) {
+    return std::find(kFloats.begin(), kFloats.end(), dtype) != kFloats.end();
+  }
   void expect_scale_type(const TensorInfo& info) const {
-    if (std::find(kScaleTypes.begin(), kScaleTypes.end(), info.dtype) == kScaleTypes.end()) {
-      fail(info, "expected F32, BF16 or F16");
-    }
+    if (!is_float(info.dtype)) fail(info, "expected F32, BF16 or F16");
   }
 
   ScaledMatrix mxfp4(const TensorInfo& data, const TensorInfo& scales) const {
@@ -149,9 +159,9 @@ class ScaledReader {
   ScaledMatrix affine() const {
     const TensorInfo& data = at(".weight");
     const TensorInfo& scales = at(".scales");
-    const TensorInfo& biases = at(".biases");
     if (data.dtype != DType::u32) fail(data, "expected U32: the integers of affine quantization");
     expect_scale_type(scales);
+    const TensorInfo& biases = at(".biases");
     ScaledForm form{.format = WeightFormat::affine, .scale_dtype = scales.dtype};
     const uint64_t groups = row_length(scales, "inputs / group");
     for (const uint32_t size : {32u, 64u, 128u}) {

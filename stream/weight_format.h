@@ -47,10 +47,10 @@ struct ScaledMatrix {
   const TensorInfo* biases = nullptr;  // affine alone
 };
 
-// The matrix of that prefix, or nothing if it has no tensors of the above (a codebook makes it
-// TurboQuant, whatever else it has). stack: the number of experts in a stack; nothing: one matrix.
-// where: begins the messages. Throws Error: a tensor of the matrix is missing, of another type or
-// shape; F8 without scales for blocks, or of another kind.
+// The matrix of that prefix, or nothing if it has no tensors of the above (a codebook or signs
+// make it TurboQuant, whatever else it has). stack: the number of experts in a stack; nothing: one
+// matrix. where: begins the messages. Throws Error: a tensor of the matrix is missing, of another
+// type or shape; F8 without scales for blocks, or of another kind.
 std::optional<ScaledMatrix> find_scaled_matrix(const Checkpoint& checkpoint,
                                                const std::string& prefix,
                                                std::optional<uint64_t> stack, uint32_t rows,
