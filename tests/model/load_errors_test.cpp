@@ -209,6 +209,8 @@ TEST_F(LoadErrors, LayersForDraftingMayBeThereOrNot) {
     };
   };
   EXPECT_EQ(load_spoiled("glm4_moe", add("model.layers.3.mlp.experts.3.up_proj.weight")), "loaded");
+  EXPECT_EQ(load_spoiled("deepseek_v3", add("model.layers.3.self_attn.kv_b_proj.weight")),
+            "loaded");
   const std::string beyond = "model.layers.4.mlp.experts.3.up_proj.weight";
   EXPECT_THAT(load_spoiled("glm4_moe", add(beyond)), HasSubstr(beyond));
 }
