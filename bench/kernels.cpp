@@ -208,7 +208,9 @@ void run_products(const Settings& settings) {
 
 // One thread from bf16 in memory to bytes in memory, rows as wide as published models have.
 void run_encoder(const Settings& settings) {
-  std::printf("encoder, 1 thread: MB/s of bf16 into rows, into tiles, into tiles with its error\n");
+  std::printf(
+      "encoder, 1 thread: MB/s of bf16 into rows, into tiles, into tiles with its error; the same "
+      "with searched scales\n");
   for (const uint32_t cols : {768u, 2048u, 7168u}) {
     const uint32_t count = settings.quick ? 16 : (4u << 20) / cols / 16 * 16;
     std::mt19937 random(1);
@@ -223,10 +225,12 @@ void run_encoder(const Settings& settings) {
     kernels::random_signs(1, cols, signs.data());
     for (const uint32_t length : {4u, 8u, 16u, 256u}) {
       const kernels::Codec codec = kernels::make_codec(cols, settings.group, length, signs.data());
+      const kernels::Codec searching = kernels::make_codec(
+          cols, settings.group, length, signs.data(), kernels::ScaleRule::search);
       const kernels::Table& table = kernels::table();
-      std::vector<double> rates[3];
+      std::vector<double> rates[4];
       for (uint32_t round = 0; round < settings.rounds; ++round) {
-        for (size_t i = 0; i < 3; ++i) {
+        for (size_t i = 0; i < std::size(rates); ++i) {
           kernels::EncodingError error;
           const double time = seconds_on(1, [&](uint32_t) {
             for (uint32_t row = 0; row < count; row += 16) {
@@ -237,17 +241,17 @@ void run_encoder(const Settings& settings) {
                 kernels::encode_rows(codec, table, rows.data(), 16,
                                      {values.data(), indices.data(), codes.data(), scales.data()});
               } else {
-                kernels::encode_tiles(codec, table, rows.data(), 16,
+                kernels::encode_tiles(i == 3 ? searching : codec, table, rows.data(), 16,
                                       {values.data(), indices.data(), codes.data(), scales.data()},
-                                      i == 2 ? &error : nullptr);
+                                      i >= 2 ? &error : nullptr);
               }
             }
           });
           rates[i].push_back(2e-6 * static_cast<double>(weights.size()) / time);
         }
       }
-      std::printf("%5u inputs, %d bits %8.0f %8.0f %8.0f\n", cols, std::countr_zero(length),
-                  median(rates[0]), median(rates[1]), median(rates[2]));
+      std::printf("%5u inputs, %d bits %8.0f %8.0f %8.0f %8.0f\n", cols, std::countr_zero(length),
+                  median(rates[0]), median(rates[1]), median(rates[2]), median(rates[3]));
     }
   }
 }

@@ -2,10 +2,13 @@
 // takes it: something of the right size to measure with, without the model.
 //
 //   synthesize --out DIR [--shape qwen3-30b-a3b] [--layers N] [--experts N] [--format bf16]
-//              [--seed N] [--tokenizer DIR]
+//              [--dense N] [--seed N] [--tokenizer DIR]
 //
-// Deterministic by seed. The tensors are named, shaped and cut into shards as published ones are,
-// but the norms are 1 and every weight has the standard deviation 0.02.
+// Deterministic by seed. The tensors are named, shaped and cut into shards as published ones are
+// (bench/synthetic_model.h), but the norms are 1 and every weight has the standard deviation 0.02.
+// Two layers of each kind of DeepSeek-V3, in 13 GB:
+//
+//   synthesize --out DIR --shape deepseek-v3 --layers 4 --dense 2 --format tq2
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -17,52 +20,68 @@
 #include <exception>
 #include <filesystem>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "bench/synthetic_model.h"
 #include "io/error.h"
 #include "io/tensor_file.h"
 #include "kernels/kernels.h"
+#include "model/block_formats.h"
 #include "model/model_directory_writer.h"
+#include "model/session.h"
 #include "model/workers.h"
 
 namespace sluice {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
-struct Shape {
-  uint32_t layers, hidden, intermediate, heads, kv_heads, head_dim, vocabulary;
-  uint32_t experts, experts_per_token, expert_intermediate;
-};
-
-const std::map<std::string, Shape> kShapes = {
-    {"qwen3-30b-a3b", {48, 2048, 6144, 32, 4, 128, 151936, 128, 8, 768}},
-    {"qwen3-235b-a22b", {94, 4096, 12288, 64, 4, 128, 151936, 128, 8, 1536}},
-    // For tests: the same network in a few megabytes.
-    {"tiny", {2, 256, 512, 4, 2, 64, 1024, 8, 2, 128}},
-};
-
 constexpr uint64_t kShardBytes = 4'000'000'000;
 constexpr uint64_t kBlockBytes = 8 << 20;
 constexpr float kDeviation = 0.02f;
 constexpr uint32_t kQuantiles = 1 << 16;
+// The farthest quantile, 4.3, is at 344 of the 448 that F8_E4M3 reaches.
+constexpr float kF8Deviation = 80;
+// About the centroids of least error for two bits of N(0, 1).
+constexpr float kCentroids[] = {-1.5f, -0.45f, 0.45f, 1.5f};
 
 struct Options {
   std::string out;
   std::string shape = "qwen3-30b-a3b";
   uint32_t layers = 0;
   uint32_t experts = 0;
+  uint32_t dense = 0;
   std::string format = "bf16";
   uint64_t seed = 1;
   std::string tokenizer;
   bool quick = false;
 };
 
-// 65536 equally likely values of N(0, 1) · kDeviation in the format: one lookup of 16 random bits
+uint8_t nearest_e4m3(float value) {
+  uint8_t nearest = 0;
+  for (uint8_t code = 1; code < 0x7f; ++code) {  // 0x7f is NaN
+    const float distance = std::abs(e4m3_value(code) - std::abs(value));
+    if (distance < std::abs(e4m3_value(nearest) - std::abs(value))) nearest = code;
+  }
+  return static_cast<uint8_t>(nearest | (value < 0 ? 0x80 : 0));
+}
+
+void store(float value, DType dtype, std::byte* out) {
+  if (dtype == DType::f16) {
+    kernels::table().to_f16(&value, 1, out);
+    return;
+  }
+  uint32_t bits = 0;
+  std::memcpy(&bits, &value, sizeof(bits));
+  if (dtype == DType::bf16) bits >>= 16;  // little-endian: the first bytes are the lowest
+  if (dtype == DType::f8_e4m3) bits = nearest_e4m3(value);
+  std::memcpy(out, &bits, dtype_bytes(dtype));
+}
+
+// 65536 equally likely values of N(0, 1) · deviation in the format: one lookup of 16 random bits
 // gives a weight.
 std::vector<std::byte> quantile_table(DType dtype) {
+  const float deviation = dtype == DType::f8_e4m3 ? kF8Deviation : kDeviation;
   std::vector<std::byte> table(size_t{kQuantiles} * dtype_bytes(dtype));
   double x = -4.5;
   for (uint32_t i = 0; i < kQuantiles; ++i) {
@@ -72,16 +91,7 @@ std::vector<std::byte> quantile_table(DType dtype) {
       const double density = std::exp(-x * x / 2) / std::sqrt(2 * M_PI);
       x -= (std::erfc(-x / std::sqrt(2.0)) / 2 - wanted) / std::max(density, 1e-7);
     }
-    const float value = static_cast<float>(x) * kDeviation;
-    std::byte* out = table.data() + size_t{i} * dtype_bytes(dtype);
-    if (dtype == DType::f16) {
-      kernels::table().to_f16(&value, 1, out);
-    } else {
-      uint32_t bits = 0;
-      std::memcpy(&bits, &value, sizeof(bits));
-      if (dtype == DType::bf16) bits >>= 16;  // little-endian: the first bytes are the lowest
-      std::memcpy(out, &bits, dtype_bytes(dtype));
-    }
+    store(static_cast<float>(x) * deviation, dtype, table.data() + size_t{i} * dtype_bytes(dtype));
   }
   return table;
 }
@@ -101,89 +111,18 @@ void fill(uint64_t seed, const Word* quantiles, std::byte* out, size_t count) {
   }
 }
 
-std::vector<TensorInfo> tensors_of(const Shape& s, DType dtype) {
-  std::vector<TensorInfo> tensors;
-  const auto add = [&](const std::string& name, std::vector<uint64_t> shape) {
-    TensorInfo tensor;
-    tensor.name = name;
-    tensor.dtype = dtype;
-    tensor.size_bytes = dtype_bytes(dtype);
-    for (const uint64_t n : shape) tensor.size_bytes *= n;
-    tensor.shape = std::move(shape);
-    tensors.push_back(std::move(tensor));
-  };
-  add("model.embed_tokens.weight", {s.vocabulary, s.hidden});
-  for (uint32_t layer = 0; layer < s.layers; ++layer) {
-    const std::string p = "model.layers." + std::to_string(layer) + ".";
-    const uint64_t q = uint64_t{s.heads} * s.head_dim;
-    const uint64_t kv = uint64_t{s.kv_heads} * s.head_dim;
-    add(p + "input_layernorm.weight", {s.hidden});
-    for (uint32_t e = 0; e < s.experts; ++e) {
-      const std::string expert = p + "mlp.experts." + std::to_string(e) + ".";
-      add(expert + "down_proj.weight", {s.hidden, s.expert_intermediate});
-      add(expert + "gate_proj.weight", {s.expert_intermediate, s.hidden});
-      add(expert + "up_proj.weight", {s.expert_intermediate, s.hidden});
-    }
-    add(p + "mlp.gate.weight", {s.experts, s.hidden});
-    add(p + "post_attention_layernorm.weight", {s.hidden});
-    add(p + "self_attn.k_norm.weight", {s.head_dim});
-    add(p + "self_attn.k_proj.weight", {kv, s.hidden});
-    add(p + "self_attn.o_proj.weight", {s.hidden, q});
-    add(p + "self_attn.q_norm.weight", {s.head_dim});
-    add(p + "self_attn.q_proj.weight", {q, s.hidden});
-    add(p + "self_attn.v_proj.weight", {kv, s.hidden});
-  }
-  add("model.norm.weight", {s.hidden});
-  add("lm_head.weight", {s.vocabulary, s.hidden});
-  return tensors;
-}
-
-std::string config_json(const Shape& s, const std::string& format) {
-  const std::map<std::string, std::string> names = {
-      {"bf16", "bfloat16"}, {"f16", "float16"}, {"f32", "float32"}};
-  const Json config = {{"model_type", "qwen3_moe"},
-                       {"architectures", {"Qwen3MoeForCausalLM"}},
-                       {"num_hidden_layers", s.layers},
-                       {"hidden_size", s.hidden},
-                       {"intermediate_size", s.intermediate},
-                       {"num_attention_heads", s.heads},
-                       {"num_key_value_heads", s.kv_heads},
-                       {"head_dim", s.head_dim},
-                       {"vocab_size", s.vocabulary},
-                       {"max_position_embeddings", 40960},
-                       {"rms_norm_eps", 1e-6},
-                       {"rope_theta", 1000000.0},
-                       {"hidden_act", "silu"},
-                       {"attention_bias", false},
-                       {"tie_word_embeddings", false},
-                       {"bos_token_id", 0},
-                       {"eos_token_id", 0},
-                       {"num_experts", s.experts},
-                       {"num_experts_per_tok", s.experts_per_token},
-                       {"moe_intermediate_size", s.expert_intermediate},
-                       {"norm_topk_prob", true},
-                       {"decoder_sparse_step", 1},
-                       {"mlp_only_layers", Json::array()},
-                       {"torch_dtype", names.at(format)}};
-  return config.dump(2) + "\n";
-}
-
 class Writer {
  public:
-  explicit Writer(const Options& options)
-      : options_(options),
-        dtype_(options.format == "f32"   ? DType::f32
-               : options.format == "f16" ? DType::f16
-                                         : DType::bf16),
-        quantiles_(quantile_table(dtype_)),
-        workers_(available_threads()) {}
+  explicit Writer(const Options& options) : options_(options), workers_(available_threads()) {}
 
   uint64_t write() {
-    Shape shape = kShapes.at(options_.shape);
-    if (options_.layers != 0) shape.layers = options_.layers;
-    if (options_.experts != 0) shape.experts = options_.experts;
     ModelDirectoryWriter directory(options_.out, ModelDirectoryWriter::Unfinished::start_over);
-    const std::vector<TensorInfo> tensors = tensors_of(shape, dtype_);
+    const SyntheticModel model = synthetic_model({.shape = options_.shape,
+                                                  .layers = options_.layers,
+                                                  .experts = options_.experts,
+                                                  .format = options_.format,
+                                                  .dense = options_.dense});
+    const std::vector<TensorInfo>& tensors = model.tensors;
     std::vector<uint64_t> sizes;
     uint64_t total = 0;
     for (const TensorInfo& tensor : tensors) {
@@ -205,7 +144,7 @@ class Writer {
                           directory.directory() / name);
       }
     }
-    directory.finish(config_json(shape, options_.format));
+    directory.finish(model.config);
     return total;
   }
 
@@ -231,18 +170,39 @@ class Writer {
   }
 
   void fill_block(const TensorInfo& tensor, std::vector<std::byte>& block) {
-    const size_t size = dtype_bytes(dtype_);
-    const size_t count = block.size() / size;
-    if (tensor.shape.size() == 1) {  // a norm
-      const float one = 1;
-      uint32_t bits = 0;
-      std::memcpy(&bits, &one, sizeof(bits));
-      if (dtype_ == DType::bf16) bits >>= 16;
-      if (dtype_ == DType::f16) bits = 0x3c00;
-      for (size_t i = 0; i < count; ++i) std::memcpy(block.data() + i * size, &bits, size);
-      return;
-    }
+    const auto ends_with = [&](std::string_view suffix) { return tensor.name.ends_with(suffix); };
     const uint64_t seed = (options_.seed + ++blocks_) * 0xd1342543de82ef95;
+    if (ends_with(".codebook")) {
+      for (size_t i = 0; i < std::size(kCentroids); ++i) {
+        store(kCentroids[i], tensor.dtype, block.data() + 2 * i);
+      }
+    } else if (ends_with(".signs")) {
+      for (size_t i = 0; i < block.size() / 2; ++i) {
+        store((seed * (i + 1)) >> 63 != 0 ? 1.0f : -1.0f, tensor.dtype, block.data() + 2 * i);
+      }
+    } else if (ends_with(".scales")) {
+      fill_constant(kDeviation, tensor.dtype, block);
+    } else if (ends_with(".weight_scale_inv")) {
+      fill_constant(kDeviation / kF8Deviation, tensor.dtype, block);
+    } else if (tensor.shape.size() == 1) {
+      fill_constant(ends_with("_correction_bias") ? 0 : 1, tensor.dtype, block);
+    } else {
+      fill_weights(seed, tensor.dtype, block);
+    }
+  }
+
+  static void fill_constant(float value, DType dtype, std::vector<std::byte>& block) {
+    std::byte bytes[4];
+    store(value, dtype, bytes);
+    const size_t size = dtype_bytes(dtype);
+    for (size_t i = 0; i < block.size(); i += size) std::memcpy(block.data() + i, bytes, size);
+  }
+
+  void fill_weights(uint64_t seed, DType dtype, std::vector<std::byte>& block) {
+    // Words of codes are random bits: two bytes of them at a time, each standing for itself.
+    const size_t size = dtype == DType::u32 ? 2 : dtype_bytes(dtype);
+    const std::byte* values = table_of(dtype).data();
+    const size_t count = block.size() / size;
     constexpr size_t kPiece = 1 << 16;
     workers_.run(static_cast<uint32_t>((count + kPiece - 1) / kPiece),
                  [&](uint32_t piece, uint32_t) {
@@ -250,29 +210,66 @@ class Writer {
                    const size_t n = std::min(kPiece, count - begin);
                    std::byte* out = block.data() + begin * size;
                    const uint64_t own = seed + piece * 0x9fb21c651e98df25;
-                   if (size == 2) {
-                     fill(own, reinterpret_cast<const uint16_t*>(quantiles_.data()), out, n);
+                   if (size == 1) {
+                     fill(own, reinterpret_cast<const uint8_t*>(values), out, n);
+                   } else if (size == 2) {
+                     fill(own, reinterpret_cast<const uint16_t*>(values), out, n);
                    } else {
-                     fill(own, reinterpret_cast<const uint32_t*>(quantiles_.data()), out, n);
+                     fill(own, reinterpret_cast<const uint32_t*>(values), out, n);
                    }
                  });
   }
 
+  const std::vector<std::byte>& table_of(DType dtype) {
+    std::vector<std::byte>& table = tables_[dtype];
+    if (!table.empty()) return table;
+    if (dtype != DType::u32) return table = quantile_table(dtype);
+    table.resize(size_t{kQuantiles} * 2);
+    for (uint32_t i = 0; i < kQuantiles; ++i) {
+      const auto word = static_cast<uint16_t>(i);
+      std::memcpy(table.data() + size_t{i} * 2, &word, sizeof(word));
+    }
+    return table;
+  }
+
   const Options& options_;
-  DType dtype_;
-  std::vector<std::byte> quantiles_;
+  std::map<DType, std::vector<std::byte>> tables_;
   Workers workers_;
   uint64_t blocks_ = 0;
 };
 
-// For ctest: a small one, into a directory that goes again.
+// A model that answers something: it loads, and its logits are numbers.
+void check_answers(const std::string& directory) {
+  Model model = Model::load(directory, {});
+  Session session(model);
+  const uint32_t prompt[] = {1, 2, 3};
+  session.prefill(prompt);
+  for (const float logit : session.decode(4)) {
+    if (!std::isfinite(logit)) throw Error(directory, ": a logit is ", logit);
+  }
+}
+
+// For ctest: small ones, into a directory that goes again.
 uint64_t write_quick(Options options) {
-  const std::filesystem::path directory =
-      std::filesystem::temp_directory_path() / ("synthesize-" + std::to_string(::getpid()));
-  options.out = directory.string();
-  options.shape = "tiny";
-  const uint64_t bytes = Writer(options).write();
-  std::filesystem::remove_all(directory);
+  struct Directory {
+    std::filesystem::path path =
+        std::filesystem::temp_directory_path() / ("synthesize-" + std::to_string(::getpid()));
+    ~Directory() {
+      std::error_code ignored;
+      std::filesystem::remove_all(path, ignored);
+    }
+  };
+  uint64_t bytes = 0;
+  for (const char* shape : {"tiny", "tiny-deepseek"}) {
+    for (const std::string& format : synthetic_formats()) {
+      const Directory directory;
+      options.out = directory.path.string();
+      options.shape = shape;
+      options.format = format;
+      bytes += Writer(options).write();
+      check_answers(options.out);
+    }
+  }
   return bytes;
 }
 
@@ -282,17 +279,19 @@ uint64_t write_quick(Options options) {
 int main(int argc, char** argv) {
   sluice::Options options;
   CLI::App app("Writes a checkpoint of a published shape with Gaussian weights.");
-  std::vector<std::string> shapes;
-  for (const auto& [name, shape] : sluice::kShapes) shapes.push_back(name);
   auto* out = app.add_option("--out", options.out, "directory to write; must not exist");
-  app.add_option("--shape", options.shape, "shape")->check(CLI::IsMember(shapes));
+  app.add_option("--shape", options.shape, "shape")
+      ->check(CLI::IsMember(sluice::synthetic_shapes()));
   app.add_option("--layers", options.layers, "layers instead of the shape's");
   app.add_option("--experts", options.experts, "experts instead of the shape's");
-  app.add_option("--format", options.format, "bf16, f16 or f32")
-      ->check(CLI::IsMember({"bf16", "f16", "f32"}));
+  app.add_option("--dense", options.dense, "first layers without experts, instead of the shape's");
+  app.add_option("--format", options.format,
+                 "bf16, f16, f32; f8: projections in FP8 blocks; tq2: experts in 2 bits")
+      ->check(CLI::IsMember(sluice::synthetic_formats()));
   app.add_option("--seed", options.seed, "seed");
   app.add_option("--tokenizer", options.tokenizer, "directory whose tokenizer is copied");
-  app.add_flag("--quick", options.quick, "a tiny one, removed again (tests)")->excludes(out);
+  app.add_flag("--quick", options.quick, "tiny ones, loaded and removed again (tests)")
+      ->excludes(out);
   CLI11_PARSE(app, argc, argv);
   try {
     if (!options.quick && options.out.empty()) throw sluice::Error("--out is required");

@@ -65,6 +65,7 @@ Encoding encoding_of(const Codec& codec) {
   return {.cols = codec.cols,
           .group = codec.group,
           .length = codec.length,
+          .rule = codec.rule,
           .centroids = codec.centroids,
           .edges = codec.edges,
           .step = codec.step};
@@ -166,13 +167,15 @@ void random_signs(uint64_t seed, uint32_t count, float* signs) {
   }
 }
 
-Codec make_codec(uint32_t cols, uint32_t group, uint32_t length, const float* signs) {
+Codec make_codec(uint32_t cols, uint32_t group, uint32_t length, const float* signs,
+                 ScaleRule rule) {
   assert(group > 0 && group % kLanes == 0 && cols % group == 0);
   const Table& table = *scalar_table();
   Codec codec;
   codec.cols = cols;
   codec.group = group;
   codec.length = length;
+  codec.rule = rule;
   codec.words = row_words(cols, length);
   codec.rotation = make_rotation(cols);
   codec.signs = signs;

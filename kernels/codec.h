@@ -4,7 +4,7 @@
 // as kernels.h's Matrix describes them:
 //
 //   v = H(row ∘ signs)                    float32, table.rotate; v = row without signs
-//   scale_g = F16(max(1e-7, √(Σv² / group)))
+//   scale_g = by the rule: the group's RMS, or the one of several that serves it best
 //   index_i = the centroid c for which c · scale_g is nearest to v_i
 //
 // (kernels.h says exactly how: Encoding.) The bytes are the same for every table and for any split
@@ -31,8 +31,9 @@ void random_signs(uint64_t seed, uint32_t count, float* signs);
 // How all rows of one matrix are encoded.
 struct Codec {
   uint32_t cols = 0;
-  uint32_t group = 0;            // inputs that share a scale
-  uint32_t length = 0;           // of the codebook
+  uint32_t group = 0;   // inputs that share a scale
+  uint32_t length = 0;  // of the codebook
+  ScaleRule rule = ScaleRule::rms;
   uint32_t words = 0;            // U32 words per row
   Rotation rotation;             // of cols; unused without signs
   const float* signs = nullptr;  // [cols] of ±1, borrowed; null: no rotation
@@ -44,7 +45,8 @@ struct Codec {
 // The codec with the Gaussian centroids, rounded to F16. signs: [cols], must outlive the codec and
 // everything encoded with it; null for no rotation.
 //   Requires: length is 3, 4, 8, 16 or 256; group is a multiple of 16 and divides cols.
-Codec make_codec(uint32_t cols, uint32_t group, uint32_t length, const float* signs);
+Codec make_codec(uint32_t cols, uint32_t group, uint32_t length, const float* signs,
+                 ScaleRule rule = ScaleRule::rms);
 
 // The codebook tensor's content: F16 [length].
 void codebook_f16(const Codec& codec, std::byte* out);

@@ -155,14 +155,30 @@ struct Rotation {
 // Requires: n > 0. Total for every n (an odd prime gives run = 1, the identity).
 Rotation make_rotation(uint32_t n);
 
+// How the scale of a group of values is found, before it is rounded to F16.
+enum class ScaleRule : uint8_t {
+  // rms = max(1e-7, √(Σv² / group)): what Lloyd–Max centroids are made for.
+  rms,
+  // The scale with the least squared error among those tried: groups are small, so each has its own
+  // best one. With u = v / rms and for every factor of kScaleFactors: c = the centroids of the
+  // codes
+  // of u under the edges times the factor; the best scale for these codes is rms * (Σuc / Σc²), and
+  // it leaves Σu² - (Σuc)² / Σc². The factor with the largest (Σuc)² / Σc² wins, the first of
+  // equals; codes are then decided anew on that scale. Sums are of magnitudes, in 16 lanes by fma;
+  // centroids must be symmetric. Of a uniform codebook: max|v| at the outermost centroid.
+  search,
+};
+constexpr float kScaleFactors[] = {0.8f, 0.9f, 1.0f, 1.1f, 1.2f};
+
 // How the values of a row become TurboQuant codes and scales. For each group of them:
-//   scale = F16(max(1e-7, √(Σv² / group)))
+//   scale = F16(what the rule says, within 1e-7 and 65504)
 //   code = the number of edges e with e * scale ≤ v, the products rounded to float32; or, of a
 //   uniform codebook of 256, v * (0.5 / (step * scale)) + 127.5 to nearest even, within 0 to 255
 struct Encoding {
   uint32_t cols = 0;
   uint32_t group = 0;   // a multiple of 16 that divides cols
   uint32_t length = 0;  // of the codebook
+  ScaleRule rule = ScaleRule::rms;
   // [length] centroids, exact F16 values, and [length - 1] edges, ascending; a uniform codebook has
   // a step instead.
   const float* centroids = nullptr;
@@ -179,13 +195,17 @@ struct EncodingError {
 
 enum class KvFormat : uint8_t { f32, f16 };
 
-// Attention of one token for one key/value head and the query heads that share it.
+// Attention of one token for one key/value head and the query heads that share it. Values may be as
+// wide as keys, or narrower and lie in rows of another length: those of latent attention are the
+// first part of the keys themselves.
 struct AttentionTask {
   const float* q = nullptr;      // [heads, head_dim], already normed and rotated
   const std::byte* k = nullptr;  // [positions, head_dim] of format
-  const std::byte* v = nullptr;  // [positions, head_dim]
+  const std::byte* v = nullptr;  // [positions, value_dim], rows value_stride values apart
   KvFormat format = KvFormat::f16;
   uint32_t head_dim = 0;
+  uint32_t value_dim = 0;     // 0: head_dim
+  uint32_t value_stride = 0;  // ≥ value_dim; 0: value_dim
   uint32_t heads = 0;
   uint32_t positions = 0;  // ≥ 1
   float scale = 1;         // scores are scale * (q·k), the scale applied after the dot
@@ -193,7 +213,7 @@ struct AttentionTask {
   // has no value; null: none. Its term of the softmax' sum is added last.
   const float* sinks = nullptr;
   float* scores = nullptr;  // scratch [heads, positions]
-  float* out = nullptr;     // [heads, head_dim]: Σ_t p_t v_t, t ascending, by fma
+  float* out = nullptr;     // [heads, value_dim]: Σ_t p_t v_t, t ascending, by fma
 };
 
 // Causal convolution of each channel over the tokens, and SiLU:

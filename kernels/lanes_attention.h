@@ -8,19 +8,27 @@
 namespace sluice::kernels {
 namespace {
 
+inline uint32_t value_width(const AttentionTask& task) {
+  return task.value_dim > 0 ? task.value_dim : task.head_dim;
+}
+inline uint32_t value_stride(const AttentionTask& task) {
+  return task.value_stride > 0 ? task.value_stride : value_width(task);
+}
+
 // Adds positions [t_begin, t_end) to kHeads outputs, kBlocks * 16 lanes (or the first `count` of
 // 16) from lane `first` on. The accumulators live in registers meanwhile.
 template <typename Values, uint32_t kHeads, uint32_t kBlocks, typename Get, typename Put,
           typename GetValues>
 inline void add_values(const AttentionTask& task, uint32_t head, uint32_t t_begin, uint32_t t_end,
                        size_t first, Get get, Put put, GetValues get_values) {
-  const size_t row_bytes = size_t{task.head_dim} * Values::kBytes;
-  float* out = task.out + size_t{head} * task.head_dim + first;
+  const size_t row_bytes = size_t{value_stride(task)} * Values::kBytes;
+  const size_t width = value_width(task);
+  float* out = task.out + size_t{head} * width + first;
   const float* weights = task.scores + size_t{head} * task.positions;
   Lanes lanes[kHeads][kBlocks];
   for (uint32_t h = 0; h < kHeads; ++h) {
     for (uint32_t b = 0; b < kBlocks; ++b) {
-      lanes[h][b] = get(out + size_t{h} * task.head_dim + size_t{b} * kLanes);
+      lanes[h][b] = get(out + size_t{h} * width + size_t{b} * kLanes);
     }
   }
   for (size_t t = t_begin; t < t_end; ++t) {
@@ -34,7 +42,7 @@ inline void add_values(const AttentionTask& task, uint32_t head, uint32_t t_begi
   }
   for (uint32_t h = 0; h < kHeads; ++h) {
     for (uint32_t b = 0; b < kBlocks; ++b) {
-      put(out + size_t{h} * task.head_dim + size_t{b} * kLanes, lanes[h][b]);
+      put(out + size_t{h} * width + size_t{b} * kLanes, lanes[h][b]);
     }
   }
 }
@@ -46,14 +54,15 @@ inline void add_values_of_heads(const AttentionTask& task, uint32_t head, uint32
   constexpr uint32_t kBlocks = 4 / kHeads;
   const auto put = [](float* to, Lanes a) { store(to, a); };
   const auto get = [](const float* from) { return load(from); };
+  const size_t width = value_width(task);
   size_t first = 0;
-  for (; first + size_t{kBlocks} * kLanes <= task.head_dim; first += size_t{kBlocks} * kLanes) {
+  for (; first + size_t{kBlocks} * kLanes <= width; first += size_t{kBlocks} * kLanes) {
     add_values<Values, kHeads, kBlocks>(task, head, t_begin, t_end, first, get, put, Values::whole);
   }
-  for (; first + kLanes <= task.head_dim; first += kLanes) {
+  for (; first + kLanes <= width; first += kLanes) {
     add_values<Values, kHeads, 1>(task, head, t_begin, t_end, first, get, put, Values::whole);
   }
-  if (const size_t rest = task.head_dim - first; rest > 0) {
+  if (const size_t rest = width - first; rest > 0) {
     add_values<Values, kHeads, 1>(
         task, head, t_begin, t_end, first,
         [rest](const float* from) { return load_first(from, rest); },
@@ -78,13 +87,15 @@ inline void attend(const AttentionTask& task) {
     });
     softmax_beside(task.sinks == nullptr ? nullptr : task.sinks + head, scores, task.positions);
   }
-  for_each_block(size_t{task.heads} * task.head_dim,
+  for_each_block(size_t{task.heads} * value_width(task),
                  [&](size_t i, auto, auto put) { put(task.out + i, splat(0)); });
   // So many positions at a time stay in the first-level cache (64 * 128 halves: 16 KiB) while all
-  // heads pass over them.
-  constexpr uint32_t kPositions = 64;
+  // heads pass over them; of wider rows fewer, but enough to outweigh loading the sums each time.
+  constexpr uint32_t kValues = 64 * 128, kFewest = 16, kMost = 64;
+  const uint32_t fitting = kValues / value_stride(task);
+  const uint32_t positions = fitting < kFewest ? kFewest : fitting > kMost ? kMost : fitting;
   for (uint32_t t = 0; t < task.positions;) {
-    const uint32_t end = task.positions - t > kPositions ? t + kPositions : task.positions;
+    const uint32_t end = task.positions - t > positions ? t + positions : task.positions;
     uint32_t head = 0;
     for (; task.heads - head >= 4; head += 4) add_values_of_heads<Values, 4>(task, head, t, end);
     for (; head < task.heads; ++head) add_values_of_heads<Values, 1>(task, head, t, end);

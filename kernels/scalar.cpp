@@ -81,6 +81,43 @@ uint32_t nearest_code(const Encoding& encoding, float value, float scale) {
   return code;
 }
 
+// ScaleRule::search, for values [encoding.group] whose RMS, at least kSmallestRms, is rms.
+float searched_scale(const Encoding& encoding, const float* values, float rms) {
+  if (encoding.length == 256) {
+    float largest = 0;
+    for (uint32_t i = 0; i < encoding.group; ++i) {
+      largest = std::max(largest, std::fabs(values[i]));
+    }
+    return largest / (255 * encoding.step);
+  }
+  const float inverse = 1 / rms;
+  const uint32_t first = encoding.length / 2;  // the lowest centroid that is not negative
+  float best_score = 0;
+  float best = 1;
+  for (const float factor : kScaleFactors) {
+    Lanes products;
+    Lanes squares;
+    for (uint32_t i = 0; i < encoding.group; ++i) {
+      const float magnitude = std::fabs(values[i] * inverse);
+      uint32_t code = first;
+      while (code + 1 < encoding.length && magnitude >= encoding.edges[code] * factor) ++code;
+      const float centroid = encoding.centroids[code];
+      float& product = products.lane[i % kLanes];
+      float& square = squares.lane[i % kLanes];
+      product = std::fma(magnitude, centroid, product);
+      square = std::fma(centroid, centroid, square);
+    }
+    const float product = sum(products);
+    const float ratio = product / sum(squares);  // not a number if all codes are a centroid of 0
+    const float score = product * ratio;
+    if (score > best_score) {
+      best_score = score;
+      best = ratio;
+    }
+  }
+  return rms * best;
+}
+
 bool encode(const Encoding& encoding, const float* values, uint8_t* codes, std::byte* scales,
             size_t scale_stride, EncodingError* error) {
   for (uint32_t begin = 0; begin < encoding.cols; begin += encoding.group) {
@@ -88,13 +125,19 @@ bool encode(const Encoding& encoding, const float* values, uint8_t* codes, std::
     Lanes squares;
     for (uint32_t i = begin; i < end; ++i) squares.lane[i % kLanes] += values[i] * values[i];
     const float size = sum(squares);
-    const float rms = std::sqrt(size / static_cast<float>(encoding.group));
-    const uint16_t half = f16_from_f32(rms < kSmallestRms ? kSmallestRms : rms);
+    float wanted = std::sqrt(size / static_cast<float>(encoding.group));
+    if (!(f32_from_f16(f16_from_f32(wanted)) <= kLargestF16)) return false;  // or not a number
+    wanted = wanted < kSmallestRms ? kSmallestRms : wanted;
+    if (encoding.rule == ScaleRule::search) {
+      wanted = searched_scale(encoding, values + begin, wanted);
+      wanted = wanted < kSmallestRms ? kSmallestRms : wanted;
+      wanted = wanted < kLargestF16 ? wanted : kLargestF16;
+    }
+    const uint16_t half = f16_from_f32(wanted);
     std::memcpy(scales + begin / encoding.group * scale_stride, &half, sizeof(half));
-    // The code is decided on the scale as stored, not on the RMS before rounding: it is what a
+    // The code is decided on the scale as stored, not on the one before rounding: it is what a
     // decoder multiplies with, so every weight gets the smallest error that its scale permits.
     const float scale = f32_from_f16(half);
-    if (!(scale <= kLargestF16)) return false;  // infinite, or not a number
     Lanes errors;
     for (uint32_t i = begin; i < end; ++i) {
       const uint32_t code = nearest_code(encoding, values[i], scale);
@@ -196,18 +239,20 @@ void add_scaled(float factor, const float* x, uint32_t n, float* y) {
 
 void attention(const AttentionTask& task) {
   const Format format = task.format == KvFormat::f16 ? Format::f16 : Format::f32;
+  const uint32_t width = task.value_dim > 0 ? task.value_dim : task.head_dim;
+  const uint32_t stride = task.value_stride > 0 ? task.value_stride : width;
   for (uint32_t head = 0; head < task.heads; ++head) {
     const float* q = task.q + size_t{head} * task.head_dim;
     float* scores = task.scores + size_t{head} * task.positions;
-    float* out = task.out + size_t{head} * task.head_dim;
+    float* out = task.out + size_t{head} * width;
     for (uint32_t t = 0; t < task.positions; ++t) {
       scores[t] = dot(format, task.k, size_t{t} * task.head_dim, q, task.head_dim) * task.scale;
     }
     softmax_beside(task.sinks == nullptr ? nullptr : task.sinks + head, scores, task.positions);
-    for (uint32_t i = 0; i < task.head_dim; ++i) out[i] = 0;
+    for (uint32_t i = 0; i < width; ++i) out[i] = 0;
     for (uint32_t t = 0; t < task.positions; ++t) {
-      for (uint32_t i = 0; i < task.head_dim; ++i) {
-        const float v = element(format, task.v, size_t{t} * task.head_dim + i);
+      for (uint32_t i = 0; i < width; ++i) {
+        const float v = element(format, task.v, size_t{t} * stride + i);
         out[i] = std::fma(scores[t], v, out[i]);
       }
     }

@@ -7,9 +7,13 @@ namespace sluice {
 Activations Activations::layout(Arena& arena, const ModelConfig& config, const RunLimits& limits) {
   Activations a;
   const uint64_t chunk = limits.chunk;
+  const bool latent = config.mla.kv_rank > 0;
   const uint32_t q_width = config.heads * config.head_dim;
-  const uint32_t kv_width = config.kv_heads * config.head_dim;
-  const uint32_t attended_width = std::max(q_width, config.recurrent.value_width());
+  const uint32_t k_width = latent ? config.mla.latent_width() : config.kv_heads * config.head_dim;
+  const uint32_t v_width = latent ? 0 : k_width;
+  const uint32_t attended_width = latent ? config.heads * config.mla.value_dim
+                                         : std::max(q_width, config.recurrent.value_width());
+  const uint32_t scored_heads = latent ? MlaActivations::kHeads : config.heads / config.kv_heads;
   const uint32_t mlp_width =
       std::max({config.intermediate, config.expert_intermediate, config.shared_intermediate});
   // In decode the experts of one token are computed together, in prefill those of many tokens.
@@ -19,24 +23,24 @@ Activations Activations::layout(Arena& arena, const ModelConfig& config, const R
   a.normed = arena.take<float>(chunk * config.hidden);
   a.block = arena.take<float>(chunk * config.hidden);
   a.q = arena.take<float>(chunk * q_width);
-  a.k = arena.take<float>(chunk * kv_width);
-  a.v = arena.take<float>(chunk * kv_width);
+  a.k = arena.take<float>(chunk * k_width);
+  a.v = arena.take<float>(chunk * v_width);
   a.attended = arena.take<float>(chunk * attended_width);
   if (config.attention_gate) a.gated_q = arena.take<float>(2 * chunk * q_width);
   if (config.recurrent.kernel > 0) {
     a.mixed = arena.take<float>(chunk * config.recurrent.projection_width());
     a.convolved = arena.take<float>(chunk * config.recurrent.channels());
   }
-  a.scores = arena.take<float>(uint64_t{limits.threads} * (config.heads / config.kv_heads) *
-                               limits.context);
+  a.scores = arena.take<float>(uint64_t{limits.threads} * scored_heads * limits.context);
+  if (latent) a.mla = MlaActivations::layout(arena, config, limits);
   a.rope_cos = arena.take<float>(chunk * (config.rope.dimensions / 2));
   a.rope_sin = arena.take<float>(chunk * (config.rope.dimensions / 2));
   const uint32_t pairs_width = config.expert_gate_up_pairs ? 2 * config.expert_intermediate : 0;
   a.gate = arena.take<float>(uint64_t{a.mlp_vectors} * std::max(mlp_width, pairs_width));
   a.up = arena.take<float>(uint64_t{a.mlp_vectors} * mlp_width);
-  a.inputs = InputScratch::layout(
-      arena, limits.chunk,
-      std::max({config.hidden, attended_width, mlp_width, config.expert_latent}));
+  a.inputs = InputScratch::layout(arena, limits.chunk,
+                                  std::max({config.hidden, attended_width, config.mla.q_rank,
+                                            mlp_width, config.expert_latent}));
   if (config.experts > 0) {
     a.router = arena.take<float>(chunk * config.experts);
     a.router_scores = arena.take<float>(uint64_t{limits.threads} * config.experts);

@@ -59,6 +59,22 @@ struct RouterConfig {
   float scale = 1;                // routed_scaling_factor
 };
 
+// Multi-head latent attention (model/mla.h); kv_rank == 0: the model has another kind.
+struct MlaConfig {
+  uint32_t q_rank = 0;       // q_lora_rank; 0: queries are projected in one step
+  uint32_t kv_rank = 0;      // kv_lora_rank: the latent that keys and values are made of
+  uint32_t nope_dim = 0;     // qk_nope_head_dim: of each query and key, what does not turn
+  uint32_t rope_dim = 0;     // qk_rope_head_dim: what does; its key is shared by all heads
+  uint32_t value_dim = 0;    // v_head_dim
+  bool rope_pairs = true;    // rope_interleave: neighbours turn together, else halves
+  uint32_t index_heads = 0;  // index_n_heads, of sparse attention (model/indexer.h); 0: dense
+  uint32_t index_dim = 0;    // index_head_dim; its first rope_dim turn
+  uint32_t index_topk = 0;   // index_topk: positions that a token sees at most
+
+  // Of what the cache keeps of a position, and of an absorbed query.
+  uint32_t latent_width() const { return kv_rank + rope_dim; }
+};
+
 // quantization.mode == "turboquant" (docs/formats.md). The tensors describe their
 // own bits; this only tells that they may be there, and what is refused.
 struct TurboQuantConfig {
@@ -118,6 +134,7 @@ struct ModelConfig {
   bool projection_bias = false;   // use_bias
   bool convolution_bias = false;  // use_conv_bias
   bool qk_norm = false;           // use_qk_norm, of families that have models with and without
+  MlaConfig mla;  // then kv_heads is 1 and head_dim that of queries, nope_dim + rope_dim
   RopeConfig rope;
   bool attention_gate = false;  // queries come with gates of the attention's output
   std::vector<Mixer> mixers;    // [layers]

@@ -60,6 +60,39 @@ void read_first_dense(const JsonObject& json, ModelConfig& config) {
   std::fill_n(config.moe_layer.begin(), dense, false);
 }
 
+void read_moe_layers(const JsonObject& json, ModelConfig& config) {
+  read_first_dense(json, config);
+  const uint32_t step = optional_count(json, "moe_layer_freq", kMaxLayers, 1);
+  for (uint32_t layer = 0; layer < config.layers; ++layer) {
+    if (layer % step != 0) config.moe_layer[layer] = false;
+  }
+  // Newer writers list the layers, beside those numbers.
+  const std::vector<std::string> types = json.texts("mlp_layer_types", kMaxLayers);
+  if (!types.empty() && types.size() != config.layers) {
+    throw Error(json.what(), ": mlp_layer_types has ", types.size(),
+                " entries; expected one per layer of num_hidden_layers, ", config.layers);
+  }
+  for (uint32_t layer = 0; layer < types.size(); ++layer) {
+    const bool sparse = types[layer] == "sparse";
+    if (!sparse && types[layer] != "dense") {
+      throw Error(json.what(), ": mlp_layer_types[", layer, "] is ", quoted_text(types[layer]),
+                  "; expected \"dense\" or \"sparse\"");
+    }
+    config.moe_layer[layer] = sparse;
+  }
+  if (std::ranges::count(config.moe_layer, true) == 0) {
+    throw Error(
+        json.what(), ": first_k_dense_replace, moe_layer_freq and mlp_layer_types leave no ",
+        "layer with experts; expected at least one for model_type \"", config.model_type, "\"");
+  }
+}
+
+void read_draft_layers(const JsonObject& json, ModelConfig& config) {
+  const CountRange layers = {.least = 0, .most = kMaxLayers};
+  config.draft_layers =
+      static_cast<uint32_t>(json.count("num_nextn_predict_layers", layers).value_or(0));
+}
+
 void read_normalize(const JsonObject& json, ModelConfig& config, bool absent) {
   config.router.normalize = json.boolean("norm_topk_prob").value_or(absent);
 }

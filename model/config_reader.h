@@ -23,6 +23,10 @@ uint32_t optional_count(const JsonObject& json, const char* key, uint64_t most, 
 
 // heads, kv_heads, head_dim. Before read_rope().
 void read_heads(const JsonObject& json, ModelConfig& config);
+// The same of latent attention, and what it has beside: mla but for its indexer. Reads rope too.
+void read_mla(const JsonObject& json, ModelConfig& config);
+// index_n_heads, index_head_dim and index_topk. After read_mla().
+void read_indexer(const JsonObject& json, ModelConfig& config);
 // theta, dimensions and scaling, by either generation of keys. What the family's models do where
 // the file is silent is in config.rope.theta and `partial`, the share of a head that turns.
 void read_rope(const JsonObject& json, ModelConfig& config, double partial = 1);
@@ -51,14 +55,17 @@ void read_dense_mlp(const JsonObject& json, ModelConfig& config);
 // The number of experts, experts_per_token and, by width_key, expert_intermediate; all layers
 // become MoE layers.
 void read_experts(const JsonObject& json, ModelConfig& config, const char* width_key);
-// Makes layers dense again: by decoder_sparse_step and mlp_only_layers, or by
-// first_k_dense_replace. Throws also where no layer is left.
+// Makes layers dense again: by decoder_sparse_step and mlp_only_layers; by first_k_dense_replace;
+// or by that with moe_layer_freq and mlp_layer_types. Throws also where no layer is left.
 void read_sparse_steps(const JsonObject& json, ModelConfig& config);
 void read_first_dense(const JsonObject& json, ModelConfig& config);
+void read_moe_layers(const JsonObject& json, ModelConfig& config);
 // norm_topk_prob.
 void read_normalize(const JsonObject& json, ModelConfig& config, bool absent);
 // n_group, topk_group and routed_scaling_factor. After read_experts().
 void read_router_groups(const JsonObject& json, ModelConfig& config);
+// num_nextn_predict_layers, whose tensors are ignored.
+void read_draft_layers(const JsonObject& json, ModelConfig& config);
 // n_shared_experts, each as wide as a routed one. After read_experts().
 void read_shared_experts(const JsonObject& json, ModelConfig& config);
 

@@ -64,8 +64,8 @@ const ConvertEncoder::MatrixCodec& ConvertEncoder::codec_of(const PlannedMatrix&
     made = std::make_unique<MatrixCodec>();
     made->signs.resize(matrix.cols);
     kernels::random_signs(matrix.sign_seed, matrix.cols, made->signs.data());
-    made->codec =
-        kernels::make_codec(matrix.cols, matrix.group, matrix.codebook_length, made->signs.data());
+    made->codec = kernels::make_codec(matrix.cols, matrix.group, matrix.codebook_length,
+                                      made->signs.data(), kernels::ScaleRule::search);
   }
   return *made;
 }
@@ -161,7 +161,7 @@ void ConvertEncoder::add_record(const PlannedRecords& records, const ConvertJob&
     task.source = &matrix.sources[job.expert];
     task.codec = matrix.quantized ? &codec_of(matrix) : nullptr;
     task.expert = job.expert;
-    task.tiles = form.dtype == DType::u32 && form.layout == MatrixLayout::tiles;
+    task.tiles = form.layout == MatrixLayout::tiles;
     for (uint32_t s = 0; s < task.source->slices(0, 1).count; ++s) task.bytes[s] = bytes[slice++];
     task.data = record + form.data.offset;
     task.scales = record + form.scales.offset;

@@ -92,7 +92,7 @@ class Planner {
 
   void check_settings() const {
     for (const uint32_t bits :
-         {settings_.bits, settings_.attn_bits.value_or(2), expert_bits(), down_bits()}) {
+         {settings_.bits, settings_.attention_bits(), expert_bits(), down_bits()}) {
       if (bits != 2 && bits != 3 && bits != 4 && bits != 8 && bits != kStoredBits) {
         throw Error(bits, " bits: expected 2, 3, 4, 8, or 16 for as they are");
       }
@@ -274,10 +274,12 @@ class Planner {
     }
   }
 
-  uint32_t trunk_bits(std::string_view path) const {
+  uint32_t trunk_bits(std::string_view path, const SourceMatrix& source) const {
     if (path == "lm_head" && settings_.keep_head) return kStoredBits;
     for (const char* part : {"self_attn", "attention", "linear_attn"}) {
-      if (has_part(path, part)) return settings_.attn_bits.value_or(settings_.bits);
+      if (!has_part(path, part)) continue;
+      const bool encoded = source.kind() == SourceMatrix::Kind::turboquant;
+      return encoded ? settings_.attn_bits.value_or(settings_.bits) : settings_.attention_bits();
     }
     return settings_.bits;
   }
@@ -286,6 +288,7 @@ class Planner {
   bool is_quantizable(std::string_view path, const TensorInfo& tensor) const {
     if (tensor.shape.size() != 2 || tensor.size_bytes == 0) return false;
     if (path == "lm_head") return !config_.tied_embeddings;
+    if (has_part(path, "indexer")) return false;  // small, and a choice hangs on it
     const std::string_view last = last_part(path);
     return last.ends_with("_proj") || last == "in_proj_qkv" || last == "in_proj_z" ||
            last == "in_proj_qkvz";
@@ -320,7 +323,7 @@ class Planner {
         SourceMatrix::open(checkpoint_, prefix, 0, config_.turboquant.rotated));
     matrix.rows = matrix.sources[0].rows();
     matrix.cols = matrix.sources[0].cols();
-    decide(matrix, trunk_bits(path), prefix);
+    decide(matrix, trunk_bits(path, matrix.sources[0]), prefix);
     if (matrix.quantized) return add_matrix(std::move(matrix));
     for (const char* ending : kSuffixes) {
       const TensorInfo* part = checkpoint_.find(prefix + ending);
@@ -386,6 +389,7 @@ class Planner {
       form.cols = projection.cols;
       form.dtype = projection.sources[0].dtype();
       if (projection.codebook_length != 0) {
+        form.format = WeightFormat::turboquant;
         form.dtype = DType::u32;
         form.layout = projection.codebook_length == 3 ? MatrixLayout::rows : MatrixLayout::tiles;
         form.group = projection.group;
@@ -464,11 +468,17 @@ class Planner {
 
 uint32_t codebook_length(uint32_t bits) { return 1u << bits; }
 
+uint32_t ConvertSettings::attention_bits() const {
+  if (attn_bits) return *attn_bits;
+  return bits < 4 ? 4 : bits == 4 ? 8 : bits;
+}
+
 std::string ConvertSettings::text() const {
   const auto optional = [](const std::optional<uint32_t>& value) {
     return value ? std::to_string(*value) : std::string("as bits");
   };
-  return "bits " + std::to_string(bits) + ", attn-bits " + optional(attn_bits) + ", expert-bits " +
+  return "bits " + std::to_string(bits) + ", attn-bits " +
+         (attn_bits ? std::to_string(*attn_bits) : "by default") + ", expert-bits " +
          optional(expert_bits) + ", expert-down-bits " +
          (expert_down_bits ? std::to_string(*expert_down_bits) : "as expert-bits") +
          ", group-size " + std::to_string(group) + ", layout " +

@@ -6,7 +6,8 @@
 //   routers, gates, norms, embeddings, biases, anything else       -> copied byte for byte
 //   16 bits, or a TurboQuant matrix of the wanted bits and group   -> moved as stored
 //
-// Which bits: attn_bits in self_attn, attention and linear_attn; expert_bits for routed experts,
+// Which bits: attn_bits in self_attn, attention and linear_attn, by default more than bits, since
+// there they matter most and weigh least (docs/quality.md); expert_bits for routed experts,
 // expert_down_bits for their down projections; bits for the rest, lm_head included unless
 // keep_head. Matrices that are applied to one input share one vector of signs, seeded by a path
 // that they have in common, so that the runtime rotates and quantizes such an input once.
@@ -34,7 +35,7 @@ inline constexpr uint32_t kStoredBits = 16;  // "as stored"
 
 struct ConvertSettings {
   uint32_t bits = 3;                         // 2, 3, 4, 8, or kStoredBits; so are the others
-  std::optional<uint32_t> attn_bits;         // absent: bits
+  std::optional<uint32_t> attn_bits;         // absent: attention_bits()
   std::optional<uint32_t> expert_bits;       // absent: bits
   std::optional<uint32_t> expert_down_bits;  // absent: expert_bits
   uint32_t group = 64;                       // 32, 64 or 128
@@ -42,6 +43,9 @@ struct ConvertSettings {
   bool keep_head = false;
   uint64_t shard_bytes = 1'000'000'000;  // files are cut here; a larger item has its own
 
+  // attn_bits, or 4 beside 2 and 3 bits, 8 beside 4, bits beside the rest. What is TurboQuant in
+  // the source gets no more than bits by default: it would bring nothing.
+  uint32_t attention_bits() const;
   // "bits 3, attn 4, ...": everything that decides the output, the same for the same settings.
   std::string text() const;
 };

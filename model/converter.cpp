@@ -131,18 +131,12 @@ class Conversion {
 
   ConvertResult run() {
     if (has_journal_of(options_.out, identity_)) return clean_up_finished();
-    bool was_there = false;
-    fs::path unfinished;
     bool any_finished = false;
+    ModelDirectoryWriter writer(options_.out, ModelDirectoryWriter::Unfinished::resume);
     try {
-      ModelDirectoryWriter writer(options_.out, ModelDirectoryWriter::Unfinished::resume);
-      unfinished = writer.directory();
-      was_there = writer.resumed();
       return write(writer, any_finished);
     } catch (...) {
-      // Nothing to resume: nothing is left.
-      std::error_code ignored;
-      if (!unfinished.empty() && !was_there && !any_finished) fs::remove_all(unfinished, ignored);
+      if (!writer.resumed() && !any_finished) writer.discard();  // nothing to resume
       throw;
     }
   }
@@ -152,6 +146,7 @@ class Conversion {
   ConvertResult clean_up_finished() const {
     ConvertResult result;
     result.finished_before = true;
+    if (options_.verify) result.verified_records = verify_records(options_.out, events_.verifying);
     ::unlink((options_.out / kConvertJournal).c_str());
     ::unlink((options_.out / ".sluice-unfinished").c_str());
     return result;
@@ -246,8 +241,7 @@ std::string converted_config(const std::string& config_text, const std::string& 
   }
   const auto as_stored = [](uint32_t bits) { return bits == kStoredBits; };
   const uint32_t expert_bits = settings.expert_bits.value_or(settings.bits);
-  if (as_stored(settings.bits) && as_stored(settings.attn_bits.value_or(kStoredBits)) &&
-      as_stored(expert_bits)) {
+  if (as_stored(settings.bits) && as_stored(settings.attention_bits()) && as_stored(expert_bits)) {
     return config.dump(2) + "\n";  // nothing was quantized here
   }
   config.erase("quantization_config");
@@ -259,7 +253,7 @@ std::string converted_config(const std::string& config_text, const std::string& 
                        // among the signs says "rotated" of any other.
                        {"rotation", rotation_of(before)},
                        {"fuse_rotations", false},
-                       {"attn_bits", optional_bits(settings.attn_bits)},
+                       {"attn_bits", settings.attention_bits()},
                        {"mlp_bits", optional_bits(settings.expert_bits)},
                        {"expert_down_bits", optional_bits(settings.expert_down_bits)}};
   if (settings.bits != kStoredBits) {

@@ -10,10 +10,11 @@ namespace sluice {
 
 std::span<const Family> families() {
   static const std::array kFamilies = {
-      llama_family(),    mistral_family(),     qwen2_family(),      qwen3_family(),
-      mixtral_family(),  olmoe_family(),       qwen2_moe_family(),  qwen3_moe_family(),
-      glm4_moe_family(), minimax_m2_family(),  gpt_oss_family(),    qwen3_next_family(),
-      qwen3_5_family(),  qwen3_5_moe_family(), nemotron_h_family(),
+      llama_family(),       mistral_family(),     qwen2_family(),        qwen3_family(),
+      mixtral_family(),     olmoe_family(),       qwen2_moe_family(),    qwen3_moe_family(),
+      glm4_moe_family(),    minimax_m2_family(),  gpt_oss_family(),      deepseek_v2_family(),
+      deepseek_v3_family(), kimi_k2_family(),     deepseek_v32_family(), qwen3_next_family(),
+      qwen3_5_family(),     qwen3_5_moe_family(), nemotron_h_family(),
   };
   return kFamilies;
 }

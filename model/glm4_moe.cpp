@@ -18,9 +18,7 @@ void read(const JsonObject& json, ModelConfig& config) {
   read_router_groups(json, config);
   read_shared_experts(json, config);
   read_dense_mlp(json, config);
-  const CountRange layers = {.least = 0, .most = kMaxLayers};
-  config.draft_layers =
-      static_cast<uint32_t>(json.count("num_nextn_predict_layers", layers).value_or(0));
+  read_draft_layers(json, config);
 }
 
 TransformerVariant variant(const ModelConfig& config) {

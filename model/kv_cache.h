@@ -2,8 +2,13 @@
 //
 //   [layer][k or v][kv_head][position][head_dim], F16 or F32
 //
-// so that one head's history is one contiguous run for the attention kernel. Memory is reserved for
-// the whole context and touched as positions are written.
+// so that one head's history is one contiguous run for the attention kernel. Latent attention
+// (model/mla.h) keeps one row a position that keys and values are made of, and beside it, where it
+// is sparse, the indexer's key:
+//
+//   [layer][position][head_dim] then [layer][position][index_dim]
+//
+// Memory is reserved for the whole context and touched as positions are written.
 // Owns: the arena. Threads: one writer; any reader of positions already written.
 #pragma once
 
@@ -21,8 +26,12 @@ struct KvShape {
   uint32_t head_dim = 0;
   uint64_t context = 0;  // positions
   kernels::KvFormat format = kernels::KvFormat::f16;
+  bool latent = false;     // kv_heads is 1, and there are no values
+  uint32_t index_dim = 0;  // 0: no indexer
   // Of one position of one head.
-  uint64_t row_bytes() const;
+  uint64_t row_bytes() const { return values_bytes(head_dim); }
+  uint64_t index_row_bytes() const { return values_bytes(index_dim); }
+  uint64_t values_bytes(uint64_t n) const { return n * (format == kernels::KvFormat::f16 ? 2 : 4); }
 };
 
 class KvCache {
@@ -34,12 +43,20 @@ class KvCache {
   const KvShape& shape() const { return shape_; }
   // Stores one position of one layer; k, v [kv_heads, head_dim]. Requires: position < context.
   void write(uint32_t layer, uint64_t position, const float* k, const float* v);
+  // The same of latent attention: rows [head_dim] and [index_dim].
+  void write_latent(uint32_t layer, uint64_t position, const float* row);
+  void write_index(uint32_t layer, uint64_t position, const float* row);
   // First position of one head, [context, head_dim].
   const std::byte* keys(uint32_t layer, uint32_t kv_head) const;
   const std::byte* values(uint32_t layer, uint32_t kv_head) const;
+  // First position, [context, head_dim] and [context, index_dim].
+  const std::byte* latents(uint32_t layer) const { return head(layer, 0, 0); }
+  const std::byte* index_keys(uint32_t layer) const { return index_row(layer); }
 
  private:
   std::byte* head(uint32_t layer, uint32_t which, uint32_t kv_head) const;
+  std::byte* index_row(uint32_t layer) const;  // of position 0
+  void store(const float* values, uint32_t n, std::byte* to) const;
 
   KvShape shape_;
   Arena arena_;

@@ -64,6 +64,21 @@ void declare_model(const ModelConfig& config, const Checkpoint& checkpoint,
   ::malloc_trim(0);  // what parsing took is given back before memory is measured
 }
 
+KvShape kv_shape(const ModelConfig& config, uint64_t context, kernels::KvFormat format) {
+  KvShape shape = {
+      .layers = static_cast<uint32_t>(std::ranges::count(config.mixers, Mixer::attention)),
+      .kv_heads = config.kv_heads,
+      .head_dim = config.head_dim,
+      .context = context,
+      .format = format};
+  if (config.mla.kv_rank > 0) {
+    shape.head_dim = config.mla.latent_width();
+    shape.latent = true;
+    shape.index_dim = config.mla.index_dim;
+  }
+  return shape;
+}
+
 ModelMeasure measure_model(const ModelConfig& config, const ModelOptions& options,
                            const Trunk& trunk, const std::optional<ExpertSource>& experts,
                            const MemoryLimits& memory) {
@@ -78,12 +93,9 @@ ModelMeasure measure_model(const ModelConfig& config, const ModelOptions& option
     throw Error(limits.threads, " threads are more than the ", kMostThreads,
                 " that are supported; lower --threads");
   }
-  measure.kv_shape = {
-      .layers = static_cast<uint32_t>(std::ranges::count(config.mixers, Mixer::attention)),
-      .kv_heads = config.kv_heads,
-      .head_dim = config.head_dim,
-      .context = limits.context,
-      .format = options.compute == Compute::f32 ? kernels::KvFormat::f32 : kernels::KvFormat::f16};
+  measure.kv_shape =
+      kv_shape(config, limits.context,
+               options.compute == Compute::f32 ? kernels::KvFormat::f32 : kernels::KvFormat::f16);
   measure.recurrent_shape = RecurrentShape::of(config);
   Arena activations;
   Activations::layout(activations, config, limits);

@@ -146,8 +146,20 @@ ModelDirectoryWriter::ModelDirectoryWriter(const fs::path& out, Unfinished unfin
 
 ModelDirectoryWriter::~ModelDirectoryWriter() {
   if (finished_ || unfinished_ == Unfinished::resume) return;
+  discard();
+}
+
+void ModelDirectoryWriter::discard() {
+  // The marker goes last: killed in between, what is left is known as ours.
   std::error_code ignored;
+  std::vector<fs::path> entries;
+  for (fs::directory_iterator entry(directory_, ignored), end; !ignored && entry != end;
+       entry.increment(ignored)) {
+    if (entry->path().filename() != kMarker) entries.push_back(entry->path());
+  }
+  for (const fs::path& entry : entries) fs::remove_all(entry, ignored);
   fs::remove_all(directory_, ignored);
+  finished_ = true;
 }
 
 void ModelDirectoryWriter::copy_side_files(const fs::path& source,

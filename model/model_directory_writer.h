@@ -52,6 +52,9 @@ class ModelDirectoryWriter {
   // meanwhile, disk full.
   void finish(std::string_view config_json);
 
+  // Removes the directory and all that is in it, while it is still locked. Nothing may follow.
+  void discard();
+
  private:
   std::filesystem::path out_;
   std::filesystem::path directory_;

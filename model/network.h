@@ -17,6 +17,7 @@
 #include "model/config.h"
 #include "model/kv_cache.h"
 #include "model/linear.h"
+#include "model/mla_activations.h"
 #include "model/recurrent_state.h"
 #include "model/routing_observer.h"
 #include "stream/expert_stream.h"
@@ -44,6 +45,9 @@ struct Activations {
   float* mixed = nullptr;     // [chunk, projection_width] of recurrent layers
   float* convolved = nullptr;  // [chunk, channels] of recurrent layers
   float* scores = nullptr;     // [threads, heads / kv_heads, context]
+  MlaActivations mla;          // of latent attention, which has (model/mla.h) k [chunk,
+                               // latent_width], no v, attended [chunk, heads * value_dim], and
+                               // scores [threads, MlaActivations::kHeads, context]
   float* rope_cos = nullptr;   // [chunk, rope.dimensions / 2]
   float* rope_sin = nullptr;
   float* gate = nullptr;             // [mlp_vectors, mlp_width], or rows of gate and up in turn

@@ -58,15 +58,16 @@ void stretch_yarn(const RopeConfig& rope, std::vector<double>& radians) {
   }
 }
 
+double yarn_scale(const RopeConfig& rope, double mscale) {
+  return rope.factor <= 1 ? 1.0 : 0.1 * mscale * std::log(rope.factor) + 1;
+}
+
 double yarn_amplitude(const RopeConfig& rope) {
   if (rope.attention_factor) return *rope.attention_factor;
-  const auto scale = [&](double mscale) {
-    return rope.factor <= 1 ? 1.0 : 0.1 * mscale * std::log(rope.factor) + 1;
-  };
   if (rope.mscale > 0 && rope.mscale_all_dimensions > 0) {
-    return scale(rope.mscale) / scale(rope.mscale_all_dimensions);
+    return yarn_scale(rope, rope.mscale) / yarn_scale(rope, rope.mscale_all_dimensions);
   }
-  return scale(1);
+  return yarn_scale(rope, 1);
 }
 
 double longrope_amplitude(const RopeConfig& rope) {
@@ -105,6 +106,12 @@ RopeFrequencies rope_frequencies(const RopeConfig& rope, uint64_t context) {
     }
   }
   return result;
+}
+
+double yarn_score_factor(const RopeConfig& rope) {
+  if (rope.scaling != RopeScaling::yarn) return 1;
+  const double scale = yarn_scale(rope, rope.mscale_all_dimensions);
+  return scale * scale;
 }
 
 void prepare_rope(const RopeConfig& rope, Run& run) {

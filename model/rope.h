@@ -32,6 +32,10 @@ struct RopeFrequencies {
 // For sessions of up to `context` positions. Cost: some microseconds.
 RopeFrequencies rope_frequencies(const RopeConfig& rope, uint64_t context);
 
+// What the scores of latent attention are multiplied with because yarn stretched the positions:
+// (0.1 · mscale_all_dim · ln factor + 1)², else 1.
+double yarn_score_factor(const RopeConfig& rope);
+
 // Fills activations->rope_cos/sin [tokens, dimensions / 2] for the run's positions.
 void prepare_rope(const RopeConfig& rope, Run& run);
 

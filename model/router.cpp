@@ -94,6 +94,7 @@ Router::Router(Trunk& trunk, const std::string& prefix, const RouterVariant& var
   rule_.experts = config.experts;
   rule_.experts_per_token = config.experts_per_token;
   rule_.limits = config.router;
+  rule_.best_of_group = variant.best_of_group;
   if (!variant.correction.empty()) {
     rule_.correction = read_vector(trunk, prefix + "." + variant.correction, config.experts);
   }

@@ -49,6 +49,7 @@ struct RouterVariant {
   std::string weight = "gate";  // "<weight>.weight" behind the prefix of the experts' block
   bool bias = false;            // and "<weight>.bias", of the logits
   std::string correction = {};  // "gate.e_score_correction_bias"; empty: none
+  uint32_t best_of_group = 2;   // how many experts a group is judged by
 };
 
 class Router {

@@ -147,6 +147,10 @@ void SourceMatrix::open_turboquant(const Checkpoint& checkpoint, const std::stri
   if (!std::all_of(values.begin(), values.end(), is_sign)) {
     throw Error(at(checkpoint, signs), " holds values other than +1 and -1; the file is damaged");
   }
+  if (length == 256 && !kernels::is_uniform(codebook_.data(), 256)) {
+    throw Error(at(checkpoint, codebook),
+                " has 256 centroids that are not evenly spaced, which is not supported");
+  }
   if (!std::all_of(codebook_.begin(), codebook_.end(), [](float c) { return std::isfinite(c); })) {
     throw Error(at(checkpoint, codebook), " holds infinities or NaN; the file is damaged");
   }

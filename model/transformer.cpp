@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "model/decoder.h"
+#include "model/mla.h"
 #include "model/mlp.h"
 #include "model/moe.h"
 
@@ -80,6 +81,14 @@ float norm_offset(const ModelConfig& config, const TransformerVariant& variant,
   return mlx ? 0 : 1;
 }
 
+std::unique_ptr<const Block> attention_block(const std::string& prefix, uint32_t layer,
+                                             uint32_t kv_layer, const TransformerVariant& variant,
+                                             const ModelConfig& config, Trunk& trunk) {
+  if (config.mla.kv_rank > 0) return std::make_unique<Mla>(trunk, prefix, kv_layer, config);
+  return std::make_unique<Attention>(trunk, prefix, variant.attention, kv_layer,
+                                     config.layer_window[layer], config);
+}
+
 std::unique_ptr<const Network> make_transformer(const ModelConfig& config,
                                                 TransformerVariant variant, Trunk& trunk,
                                                 const ExpertSource* experts) {
@@ -101,8 +110,7 @@ std::unique_ptr<const Network> make_transformer(const ModelConfig& config,
       block = std::make_unique<GatedDelta>(trunk, prefix + ".linear_attn", variant.linear_attention,
                                            state_layer++, config);
     } else {
-      block = std::make_unique<Attention>(trunk, prefix + ".self_attn", variant.attention,
-                                          kv_layer++, config.layer_window[i], config);
+      block = attention_block(prefix + ".self_attn", i, kv_layer++, variant, config, trunk);
     }
     layer.push_back({std::move(norm), std::move(block)});
     norm = read_vector(trunk, prefix + ".post_attention_layernorm.weight", hidden, plus);

@@ -27,7 +27,7 @@
 namespace sluice {
 
 struct TransformerVariant {
-  AttentionVariant attention;
+  AttentionVariant attention;  // where config.mla has none: model/mla.h names the tensors of that
   GatedDelta::Rows linear_attention = GatedDelta::Rows::by_kind;
   // Norms' weights are stored as what is added to 1, but for those inside linear attention; by MLX,
   // which stores convolutions in another order too, as they are.

@@ -77,7 +77,7 @@ struct ProjectionFormat {
   uint32_t group = 0;      // inputs per scale
   uint32_t row_words = 0;  // U32 words per row, when in rows
   std::string prefix;      // "<prefix>.codebook" and ".signs" complete it
-  ScaledForm scaled;       // MXFP4, F8 blocks and affine
+  ScaledForm scaled{};     // MXFP4, F8 blocks and affine
 };
 
 struct ExpertLayout {

@@ -74,7 +74,7 @@ struct RecordProjection {
   WeightFormat format = WeightFormat::plain;
   DType dtype = DType::bf16;                 // of plain: f32, f16, bf16, row-major
   MatrixLayout layout = MatrixLayout::rows;  // TurboQuant, MXFP4
-  ScaledForm scaled;                         // MXFP4, F8 blocks, affine
+  ScaledForm scaled{};                       // MXFP4, F8 blocks, affine
   // TurboQuant alone:
   uint32_t group = 0;            // 32, 64 or 128; divides cols
   uint32_t codebook_length = 0;  // 3 (ternary; rows alone), 4, 8, 16 or 256

@@ -95,19 +95,22 @@ std::vector<double> token_overlap(const DemandSequence& sequence) {
   return shares;
 }
 
-std::vector<uint64_t> token_starts(const DemandSequence& sequence) {
-  std::vector<uint64_t> starts;
+std::vector<std::vector<size_t>> records_of_tokens(const DemandSequence& sequence) {
+  std::vector<std::vector<size_t>> tokens;
+  std::vector<size_t> next(sequence.layers);  // the token of a layer's next record
   for (size_t i = 0; i < sequence.records(); ++i) {
-    const auto layer_of = [&](size_t record) { return sequence.record(record).front().layer; };
-    if (i == 0 || layer_of(i) <= layer_of(i - 1)) starts.push_back(i);
+    const std::span<const ExpertKey> record = sequence.record(i);
+    if (record.empty()) continue;
+    const size_t token = next[record.front().layer]++;
+    if (token == tokens.size()) tokens.emplace_back();
+    tokens[token].push_back(i);
   }
-  starts.push_back(sequence.records());
-  return starts;
+  return tokens;
 }
 
 std::vector<WorkingSet> working_sets(const DemandSequence& sequence) {
-  const std::vector<uint64_t> starts = token_starts(sequence);
-  const uint64_t tokens = starts.size() - 1;
+  const std::vector<std::vector<size_t>> records = records_of_tokens(sequence);
+  const uint64_t tokens = records.size();
   std::vector<WorkingSet> sets;
   // [keys]: the last window that saw the expert, counted from 1 over all sizes.
   std::vector<uint64_t> seen(sequence.keys());
@@ -116,12 +119,14 @@ std::vector<WorkingSet> working_sets(const DemandSequence& sequence) {
     uint64_t distinct = 0, windows = 0;
     for (uint64_t token = 0; token + size <= tokens; token += size, ++windows) {
       ++window;
-      const uint64_t begin = sequence.first[starts[token]];
-      const uint64_t end = sequence.first[starts[token + size]];
-      for (uint64_t i = begin; i < end; ++i) {
-        uint64_t& last = seen[sequence.index(sequence.demands[i])];
-        distinct += last != window;
-        last = window;
+      for (const std::vector<size_t>& of_token : std::span(records).subspan(token, size)) {
+        for (const size_t record : of_token) {
+          for (const ExpertKey key : sequence.record(record)) {
+            uint64_t& last = seen[sequence.index(key)];
+            distinct += last != window;
+            last = window;
+          }
+        }
       }
     }
     if (windows == 0) break;

@@ -2,7 +2,8 @@
 // how much of it changes from token to token. And the decisions that follow: pins and disk order.
 //
 // Every result depends on the sequence alone: ties go to the lower layer, then the lower expert.
-// A token begins where a record's layer is not behind the one before. Threads: any.
+// A token has one record in each layer, so the n-th records of all layers are the n-th token's;
+// that holds for prompts too, which are computed layer by layer. Threads: any.
 #pragma once
 
 #include <cstdint>
@@ -29,8 +30,8 @@ std::vector<uint32_t> co_activation_order(const DemandSequence& sequence, uint32
 // [layers]: the mean share of a token's experts that the token before used in this layer too.
 std::vector<double> token_overlap(const DemandSequence& sequence);
 
-// Where tokens begin: [tokens + 1] record numbers.
-std::vector<uint64_t> token_starts(const DemandSequence& sequence);
+// [tokens]: the records of each, in their order.
+std::vector<std::vector<size_t>> records_of_tokens(const DemandSequence& sequence);
 
 struct WorkingSet {
   uint64_t tokens = 0;  // in a row

@@ -33,7 +33,8 @@ class Recorder final : public RoutingObserver {
   Trace trace;
 };
 
-// The folder of finished prompts. What is in it belongs to these very settings.
+// The folder of finished prompts. What is in it belongs to these very settings; a run that
+// finishes none leaves no folder.
 class Parts {
  public:
   // Throws Error: there are parts of other settings, or the folder cannot be made.
@@ -47,10 +48,20 @@ class Parts {
     if (!fs::exists(path, error)) {
       write_text_file(path, settings);
     } else if (read_text_file(path, 2 * kMaxPromptBytes) != settings) {
-      throw Error(folder_.string(), ": parts of a run with another model, other prompts or other ",
-                  "--tokens; remove the folder, or give another --out");
+      throw Error(folder_.string(), ": parts of a run with another model, other prompts, ",
+                  "--tokens, --context or --compute; remove the folder, or give another --out");
     }
   }
+
+  ~Parts() {
+    std::error_code ignored;
+    const fs::directory_iterator files(folder_, ignored);
+    if (!ignored && std::distance(fs::begin(files), fs::end(files)) <= 1) {
+      fs::remove_all(folder_, ignored);  // at most the settings
+    }
+  }
+  Parts(const Parts&) = delete;
+  Parts& operator=(const Parts&) = delete;
 
   std::string path(size_t prompt) const {
     return (folder_ / ("prompt-" + std::to_string(prompt) + ".jsonl")).string();
@@ -65,12 +76,18 @@ class Parts {
   fs::path folder_;
 };
 
-std::string settings_text(const TraceFacts& facts, const std::vector<std::string>& prompts,
-                          uint32_t tokens) {
+// Everything that decides what is recorded.
+std::string settings_text(const CalibrateOptions& options, const TraceFacts& facts,
+                          const std::vector<std::string>& prompts) {
   Trace empty;
   empty.facts = facts;
   const nlohmann::ordered_json settings = {
-      {"trace", trace_text(empty)}, {"tokens", tokens}, {"prompts", prompts}};
+      {"model", fs::canonical(options.model).string()},
+      {"trace", trace_text(empty)},
+      {"tokens", options.tokens},
+      {"context", options.model_options.context},
+      {"compute", options.model_options.compute == Compute::f32 ? "f32" : "int16"},
+      {"prompts", prompts}};
   return settings.dump(1) + "\n";
 }
 
@@ -175,7 +192,7 @@ int collect(const CalibrateOptions& options) {
   const ModelConfig config = read_config(options.model);
   const TraceFacts facts = read_trace_facts(options.model);
   const std::vector<std::vector<uint32_t>> ids = encode(prompts, options, config);
-  const Parts parts(options.out, settings_text(facts, prompts, options.tokens));
+  const Parts parts(options.out, settings_text(options, facts, prompts));
   if (!run_prompts(options, config, parts, facts, ids)) {
     std::fputs("stream-calibrate: interrupted; run the same command again to go on\n", stderr);
     return kInterruptedExit;

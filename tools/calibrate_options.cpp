@@ -54,6 +54,9 @@ void add_collect(CLI::App& app, CalibrateOptions& options) {
       ->required()
       ->group(group);
   add_engine_options(app, options, "longest prompt plus --tokens");
+  for (const char* name : {"--trace", "--trace-prefill"}) {  // it records by itself
+    app.remove_option(app.get_option(name));
+  }
 }
 
 void add_analyze(CLI::App& app, CalibrateOptions& options) {

@@ -40,7 +40,8 @@ void add_bits(CLI::App& app, const std::string& name, Target& target,
 void add_settings(CLI::App& app, ConvertSettings& settings) {
   const std::string group = "What is written";
   add_bits(app, "--bits", settings.bits, "Bits of a weight; 16: as stored (default: 3)");
-  add_bits(app, "--attn-bits", settings.attn_bits, "Those of attention (default: --bits)");
+  add_bits(app, "--attn-bits", settings.attn_bits,
+           "Those of attention (default: 4 beside 2 and 3, 8 beside 4)");
   add_bits(app, "--expert-bits", settings.expert_bits, "Those of routed experts (default: --bits)");
   add_bits(app, "--expert-down-bits", settings.expert_down_bits,
            "Those of their down projections (default: --expert-bits)");

@@ -41,10 +41,19 @@ double uniform_hit_rate(const MemoryPlan& plan) {
 }
 
 // What the engine's own cache would find of a recorded run. Nothing where it could not run at all.
-void replay_trace(const PlanOptions& options, const ExpertSource& source, const MemoryPlan& plan,
-                  ReadEstimate& estimate) {
+void replay_trace(const PlanOptions& options, const ModelConfig& config, const ExpertSource& source,
+                  const MemoryPlan& plan, ReadEstimate& estimate) {
   estimate.source = "trace";
   const Trace trace = read_trace(options.trace);
+  // The bytes of an expert may differ: a trace of the original serves a conversion of it.
+  if (trace.facts &&
+      (trace.facts->model_type != config.model_type || trace.facts->grid != grid_of(source) ||
+       trace.facts->experts_per_token != config.experts_per_token)) {
+    throw Error(options.trace, ": its first line is of another model (", trace.facts->model_type,
+                ", ", trace.facts->grid.layers.size(), " layers of ", trace.facts->grid.experts,
+                " experts, ", trace.facts->experts_per_token, " per token); record one with ",
+                options.model);
+  }
   const DemandSequence demands = demand_sequence(trace, grid_of(source));
   if (demands.demands.empty()) {
     throw Error(options.trace, ": the trace is empty; record one with --trace");
@@ -59,11 +68,12 @@ void replay_trace(const PlanOptions& options, const ExpertSource& source, const 
   estimate.optimal_hit_rate = static_cast<double>(optimal_hits(demands, slots)) / all;
 }
 
-ReadEstimate estimate_reads(const PlanOptions& options, const ExpertSource& source,
-                            const ExpertFigures& experts, const MemoryPlan& plan) {
+ReadEstimate estimate_reads(const PlanOptions& options, const ModelConfig& config,
+                            const ExpertSource& source, const ExpertFigures& experts,
+                            const MemoryPlan& plan) {
   ReadEstimate estimate;
   if (!options.trace.empty()) {
-    replay_trace(options, source, plan, estimate);
+    replay_trace(options, config, source, plan, estimate);
   } else {
     estimate.hit_rate = options.hit_rate.value_or(uniform_hit_rate(plan));
     estimate.source = options.hit_rate ? "given" : "uniform routing";
@@ -197,7 +207,7 @@ PlanReport make_plan_report(const PlanOptions& options) {
   report.pretended = options.memory_bytes.has_value();
   if (experts) {
     report.experts = expert_figures(*experts, config.experts_per_token);
-    report.reads = estimate_reads(options, *experts, *report.experts, report.plan);
+    report.reads = estimate_reads(options, config, *experts, *report.experts, report.plan);
   }
   judge(measure.inputs, report);
   return report;

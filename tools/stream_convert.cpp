@@ -76,7 +76,10 @@ int convert(const ConvertCommand& command) {
     result = convert_model(options, events);
   }
   if (result.finished_before) {
-    say(options.out.string() + ": was finished already");
+    say(options.out.string() + ": was finished already" +
+        (options.verify ? "; " + std::to_string(result.verified_records) + " records verified"
+                        : ""));
+    if (command.report) say(*command.report + ": not written; errors are measured while encoding");
     return 0;
   }
   for (const std::string& line : report_lines(result.matrices)) say(line);

@@ -38,7 +38,7 @@ TraceSet read_trace_set(std::span<const std::string> files, const std::string& m
   set.facts = model.empty() ? *all.facts : read_trace_facts(model);
   if (all.facts) check_same_model(set.facts, all.facts, model, files.front());
   set.sequence = demand_sequence(all, set.facts.grid);
-  set.tokens = token_starts(set.sequence).size() - 1;
+  set.tokens = records_of_tokens(set.sequence).size();
   return set;
 }
 

@@ -43,7 +43,8 @@ struct Inputs {
 
   std::vector<float> attend(const Table& by) {
     std::vector<float> scores(size_t{task.heads} * task.positions, NAN);
-    std::vector<float> out(size_t{task.heads} * task.head_dim, NAN);
+    const uint32_t width = task.value_dim > 0 ? task.value_dim : task.head_dim;
+    std::vector<float> out(size_t{task.heads} * width, NAN);
     task.scores = scores.data();
     task.out = out.data();
     by.attention(task);
@@ -136,6 +137,25 @@ TEST(ScalarAttention, ASinkFarAboveTheScoresLeavesNothing) {
   for (const float value : inputs.attend(scalar())) EXPECT_EQ(value, 0.0f);
 }
 
+// As latent attention has them: the first 16 of each key's 24 are its value.
+TEST(ScalarAttention, ValuesMayBeAPartOfTheKeys) {
+  constexpr uint32_t kDim = 24, kWidth = 16, kHeads = 3, kPositions = 21;
+  for (const KvFormat format : {KvFormat::f32, KvFormat::f16}) {
+    Random random(4);
+    Inputs inputs(random, format, kDim, kHeads, kPositions);
+    inputs.task.v = inputs.task.k;
+    const auto whole = inputs.attend(scalar());
+    inputs.task.value_dim = kWidth;
+    inputs.task.value_stride = kDim;
+    const auto part = inputs.attend(scalar());
+    for (uint32_t head = 0; head < kHeads; ++head) {
+      for (uint32_t i = 0; i < kWidth; ++i) {
+        EXPECT_EQ(part[head * kWidth + i], whole[head * kDim + i]);
+      }
+    }
+  }
+}
+
 class TableAttention : public TableTest {};
 
 TEST_P(TableAttention, HasTheBitsOfTheScalarTable) {
@@ -159,6 +179,25 @@ TEST_P(TableAttention, WithSinksHasTheBitsOfTheScalarTable) {
     const auto sinks = random.gaussians(5);
     inputs.task.sinks = sinks.data();
     EXPECT_TRUE(same_bits(inputs.attend(scalar()), inputs.attend(tested()))) << positions;
+  }
+}
+
+TEST_P(TableAttention, OfValuesInsideTheKeysHasTheBitsOfTheScalarTable) {
+  struct Widths {
+    uint32_t key, value;
+  };
+  Random random(5);
+  for (const KvFormat format : {KvFormat::f32, KvFormat::f16}) {
+    for (const auto [key, value] : {Widths{40, 32}, Widths{576, 512}, Widths{25, 7}}) {
+      for (const uint32_t heads : {1u, 4u, 6u}) {
+        Inputs inputs(random, format, key, heads, random.between(1, 100));
+        inputs.task.v = inputs.task.k;
+        inputs.task.value_dim = value;
+        inputs.task.value_stride = key;
+        EXPECT_TRUE(same_bits(inputs.attend(scalar()), inputs.attend(tested())))
+            << value << " of " << key << ", " << heads << " heads";
+      }
+    }
   }
 }
 

@@ -51,7 +51,7 @@ TEST(Families, HaveNamesOfTheirOwnAndAreListedWithModels) {
     EXPECT_THAT(families_text(), HasSubstr(std::string(family.models)));
     EXPECT_EQ(&find_family(family.model_type, "config.json"), &family);
   }
-  EXPECT_GE(names.size(), 10u);
+  EXPECT_GE(names.size(), 14u);
 }
 
 TEST(Families, AnUnknownOneIsNamedBesideThoseThatAreKnown) {
@@ -166,6 +166,92 @@ TEST(Families, MinimaxRefusesWhatItsPublishedModelsDoNotHave) {
   EXPECT_THAT(error_of(with(config, "qk_norm_type", "per_head")), HasSubstr("\"per_head\""));
   EXPECT_THAT(error_of(with(config, "shared_intermediate_size", 8)),
               HasSubstr("shared_intermediate_size is 8"));
+}
+
+json deepseek_config(const std::string& model_type) {
+  json config = of_family(model_type, {{"n_routed_experts", 8},
+                                       {"num_experts_per_tok", 2},
+                                       {"moe_intermediate_size", 32},
+                                       {"n_shared_experts", 2},
+                                       {"first_k_dense_replace", 1},
+                                       {"kv_lora_rank", 32},
+                                       {"q_lora_rank", 24},
+                                       {"qk_nope_head_dim", 16},
+                                       {"qk_rope_head_dim", 8},
+                                       {"v_head_dim", 12}});
+  if (model_type == "deepseek_v32") {
+    config.update({{"index_n_heads", 3}, {"index_head_dim", 10}, {"index_topk", 5}});
+  }
+  return config;
+}
+
+TEST(Families, DeepseekReadsItsLatentAttention) {
+  for (const char* family : {"deepseek_v2", "deepseek_v3", "kimi_k2", "deepseek_v32"}) {
+    const ModelConfig config = parse(deepseek_config(family));
+    EXPECT_EQ(config.mla.q_rank, 24u);
+    EXPECT_EQ(config.mla.kv_rank, 32u);
+    EXPECT_EQ(config.mla.value_dim, 12u);
+    EXPECT_EQ(config.mla.latent_width(), 40u);
+    EXPECT_EQ(config.head_dim, 24u);  // not what head_dim says
+    EXPECT_EQ(config.rope.dimensions, 8u);
+    EXPECT_TRUE(config.mla.rope_pairs);
+    EXPECT_EQ(config.mla.index_heads, family == std::string("deepseek_v32") ? 3u : 0u);
+    EXPECT_THAT(config.moe_layer, ElementsAre(false, true, true, true));
+    EXPECT_EQ(config.shared_intermediate, 64u);
+    EXPECT_EQ(config.router.normalize, family != std::string("deepseek_v2"));
+    if (config.mla.index_heads > 0) continue;
+    EXPECT_EQ(parse(without(deepseek_config(family), "q_lora_rank")).mla.q_rank, 0u);
+  }
+}
+
+TEST(Families, DeepseekV2HasGroupsOnlyWhereItsMethodSaysSo) {
+  json config = deepseek_config("deepseek_v2");
+  config.update({{"n_group", 4}, {"topk_group", 2}});
+  EXPECT_EQ(parse(config).router.groups, 1u);
+  EXPECT_EQ(parse(with(config, "topk_method", "greedy")).router.groups, 1u);
+  EXPECT_EQ(parse(with(config, "topk_method", "group_limited_greedy")).router.groups, 4u);
+  EXPECT_THAT(error_of(with(config, "topk_method", "noaux_tc")), HasSubstr("\"noaux_tc\""));
+  EXPECT_THAT(error_of(with(config, "scoring_func", "sigmoid")), HasSubstr("\"sigmoid\""));
+  EXPECT_THAT(error_of(with(config, "norm_topk_prob", true)), HasSubstr("norm_topk_prob is true"));
+}
+
+TEST(Families, DeepseekPlacesItsExpertsByNumbersOrByAList) {
+  json config = deepseek_config("deepseek_v3");
+  config["moe_layer_freq"] = 2;
+  EXPECT_THAT(parse(config).moe_layer, ElementsAre(false, false, true, false));
+  config["mlp_layer_types"] = {"sparse", "dense", "dense", "sparse"};
+  EXPECT_THAT(parse(config).moe_layer, ElementsAre(true, false, false, true));
+  config["mlp_layer_types"] = {"dense", "dense", "dense", "dense"};
+  EXPECT_THAT(error_of(config), HasSubstr("no layer with experts"));
+  config["mlp_layer_types"] = {"dense"};
+  EXPECT_THAT(error_of(config), HasSubstr("mlp_layer_types has 1 entries"));
+  config["mlp_layer_types"] = {"dense", "dense", "dense", "moe"};
+  EXPECT_THAT(error_of(config), HasSubstr("mlp_layer_types[3] is \"moe\""));
+}
+
+TEST(Families, DeepseekRefusesNumbersThatDoNotFit) {
+  const json config = deepseek_config("deepseek_v32");
+  for (const char* key : {"kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim",
+                          "index_n_heads", "index_head_dim", "index_topk"}) {
+    EXPECT_THAT(error_of(without(config, key)), HasSubstr(key));
+    EXPECT_THAT(error_of(with(config, key, -1)), HasSubstr(std::string(key) + " is -1"));
+    EXPECT_THAT(error_of(with(config, key, 0)), HasSubstr(std::string(key) + " is 0"));
+    EXPECT_THAT(error_of(with(config, key, 1000000000000000000)), HasSubstr(key));
+  }
+  EXPECT_THAT(error_of(with(config, "q_lora_rank", -1)), HasSubstr("q_lora_rank is -1"));
+  EXPECT_THAT(error_of(without(config, "q_lora_rank")), HasSubstr("q_lora_rank is missing"));
+  EXPECT_THAT(error_of(with(config, "qk_rope_head_dim", 7)), HasSubstr("qk_rope_head_dim is 7"));
+  EXPECT_THAT(error_of(with(config, "qk_nope_head_dim", 7)), HasSubstr("qk_nope_head_dim is 7"));
+  EXPECT_THAT(error_of(with(config, "v_head_dim", kMaxWidth)), HasSubstr("over the limit"));
+  EXPECT_THAT(error_of(with(config, "kv_lora_rank", kMaxWidth)), HasSubstr("over the limit"));
+  EXPECT_THAT(error_of(with(config, "qk_nope_head_dim", kMaxWidth)), HasSubstr("over the limit"));
+  EXPECT_THAT(error_of(with(config, "index_head_dim", kMaxWidth)), HasSubstr("over the limit"));
+  EXPECT_THAT(error_of(with(config, "index_head_dim", 6)), HasSubstr("index_head_dim is 6"));
+  EXPECT_THAT(error_of(with(config, "partial_rotary_factor", 0.5)), HasSubstr("all of qk_rope"));
+  EXPECT_THAT(error_of(with(config, "layer_types", {"full_attention"})),
+              HasSubstr("\"full_attention\""));
+  EXPECT_THAT(error_of(with(config, "scoring_func", "softmax")), HasSubstr("\"softmax\""));
+  EXPECT_THAT(error_of(with(config, "topk_method", "greedy")), HasSubstr("\"greedy\""));
 }
 
 TEST(Families, OnlyTensorsThatCannotMatterMayBeIgnored) {

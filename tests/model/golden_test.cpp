@@ -37,6 +37,7 @@ class Golden : public testing::TestWithParam<std::string> {
   GoldenCase golden_{GetParam()};
 };
 
+class GoldenChunks : public Golden {};
 class GoldenExperts : public Golden {};
 
 TEST_P(Golden, LogitsAtEveryPositionAreTheOriginalsInFloat32) {
@@ -68,7 +69,7 @@ TEST_P(Golden, GreedyDecodingTokenByTokenContinuesAsTheOriginalDoes) {
   }
 }
 
-TEST_P(Golden, ChunksOfThePromptNeverChangeABit) {
+TEST_P(GoldenChunks, ChunksOfThePromptNeverChangeABit) {
   for (const Compute compute : {Compute::f32, Compute::int16}) {
     ModelOptions chunked = options(compute);
     const std::vector<float> whole = all_logits(chunked);
@@ -132,6 +133,10 @@ std::vector<std::string> moe_cases() {
           "glm4_moe",
           "minimax_m2",
           "gpt_oss",
+          "deepseek_v2",
+          "deepseek_v2_lite",
+          "deepseek_v3",
+          "deepseek_v3_fp8",
           "qwen3_next",
           "qwen3_5_moe",
           "nemotron_h",
@@ -149,7 +154,12 @@ std::string case_name(const testing::TestParamInfo<std::string>& test) { return 
 
 INSTANTIATE_TEST_SUITE_P(Dense, Golden, testing::ValuesIn(dense_cases()), case_name);
 INSTANTIATE_TEST_SUITE_P(Moe, Golden, testing::ValuesIn(moe_cases()), case_name);
+INSTANTIATE_TEST_SUITE_P(Dense, GoldenChunks, testing::ValuesIn(dense_cases()), case_name);
+INSTANTIATE_TEST_SUITE_P(Moe, GoldenChunks, testing::ValuesIn(moe_cases()), case_name);
 INSTANTIATE_TEST_SUITE_P(Moe, GoldenExperts, testing::ValuesIn(moe_cases()), case_name);
+// Its logits are compared in sparse_attention_test.cpp.
+INSTANTIATE_TEST_SUITE_P(Sparse, GoldenChunks, testing::Values("deepseek_v32"), case_name);
+INSTANTIATE_TEST_SUITE_P(Sparse, GoldenExperts, testing::Values("deepseek_v32"), case_name);
 
 }  // namespace
 }  // namespace sluice

@@ -172,12 +172,40 @@ TEST_F(LoadErrors, WhatAFamilyAddsIsNamedWhenItIsMissing) {
       {"qwen2", "model.layers.0.self_attn.v_proj.bias"},
       {"qwen2_moe", "model.layers.1.mlp.shared_expert_gate.weight"},
       {"qwen2_moe", "model.layers.1.mlp.shared_expert.gate_proj.weight"},
-      {"llama", "model.layers.2.mlp.up_proj.weight"}};
+      {"llama", "model.layers.2.mlp.up_proj.weight"},
+      {"deepseek_v2", "model.layers.0.self_attn.q_a_proj.weight"},
+      {"deepseek_v2", "model.layers.1.self_attn.q_a_layernorm.weight"},
+      {"deepseek_v2_lite", "model.layers.0.self_attn.q_proj.weight"},
+      {"deepseek_v3", "model.layers.2.self_attn.kv_a_proj_with_mqa.weight"},
+      {"deepseek_v3", "model.layers.2.self_attn.kv_a_layernorm.weight"},
+      {"deepseek_v3", "model.layers.0.self_attn.kv_b_proj.weight"},
+      {"deepseek_v3", "model.layers.1.mlp.gate.e_score_correction_bias"},
+      {"deepseek_v32", "model.layers.0.self_attn.indexer.k_norm.bias"},
+      {"deepseek_v32", "model.layers.1.self_attn.indexer.wk.weight"},
+      {"deepseek_v32", "model.layers.2.self_attn.indexer.weights_proj.weight"}};
   for (const auto& part : parts) {
     const std::string name = part.second;
     EXPECT_THAT(load_spoiled(part.first, [&](Tensors& t) { ASSERT_EQ(t.erase(name), 1u) << name; }),
                 HasSubstr(name))
         << part.first;
+  }
+}
+
+// What one family computes with would be left out by its neighbour.
+TEST_F(LoadErrors, WhatAnotherFamilyHasIsNamedWhenItIsTooMuch) {
+  const std::initializer_list<std::pair<const char*, const char*>> parts = {
+      {"deepseek_v2_lite", "model.layers.0.self_attn.q_a_proj.weight"},
+      {"deepseek_v2", "model.layers.1.mlp.gate.e_score_correction_bias"},
+      {"deepseek_v3", "model.layers.1.self_attn.indexer.wk.weight"},
+      {"deepseek_v32", "model.layers.1.self_attn.kv_b_proj.bias"},
+      {"deepseek_v32", "model.layers.3.self_attn.kv_b_proj.weight"}};
+  for (const auto& part : parts) {
+    const std::string name = part.second;
+    const auto add = [&](Tensors& t) {
+      Tensor copy = t["model.layers.1.self_attn.kv_a_layernorm.weight"];
+      t[name] = std::move(copy);
+    };
+    EXPECT_THAT(load_spoiled(part.first, add), HasSubstr(name)) << part.first;
   }
 }
 

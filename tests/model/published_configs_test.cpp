@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "model/families.h"
+#include "model/measure.h"
 #include "model/plan.h"
 #include "model/trunk.h"
 #include "tests/io/temporary_directory.h"
@@ -22,8 +23,9 @@ namespace {
 
 struct Published {
   std::string name;
-  double parameters = 0;  // as published, of all tensors but those for drafting
-  uint64_t context = 0;   // max_position_embeddings
+  double parameters = 0;   // as published, of all tensors but those for drafting
+  uint64_t context = 0;    // max_position_embeddings
+  uint64_t kv_values = 0;  // that the cache keeps of a position in a layer
 };
 
 void add_mlp(SparseShard& shard, const std::string& prefix, uint64_t hidden, uint64_t width,
@@ -36,7 +38,32 @@ void add_mlp(SparseShard& shard, const std::string& prefix, uint64_t hidden, uin
 constexpr std::array kProjections = {"gate_proj", "up_proj", "down_proj"};
 constexpr std::array kNumbered = {"w1", "w3", "w2"};
 
+bool is_deepseek(const ModelConfig& c) { return c.mla.kv_rank > 0; }
+
+void add_latent_attention(SparseShard& shard, const std::string& p, const ModelConfig& c) {
+  const MlaConfig& m = c.mla;
+  const uint64_t q = uint64_t{c.heads} * (m.nope_dim + m.rope_dim);
+  if (m.q_rank == 0) {
+    shard.add(p + "q_proj.weight", {q, c.hidden});
+  } else {
+    shard.add(p + "q_a_proj.weight", {m.q_rank, c.hidden});
+    shard.add(p + "q_a_layernorm.weight", {m.q_rank});
+    shard.add(p + "q_b_proj.weight", {q, m.q_rank});
+  }
+  shard.add(p + "kv_a_proj_with_mqa.weight", {m.kv_rank + m.rope_dim, c.hidden});
+  shard.add(p + "kv_a_layernorm.weight", {m.kv_rank});
+  shard.add(p + "kv_b_proj.weight", {uint64_t{c.heads} * (m.nope_dim + m.value_dim), m.kv_rank});
+  shard.add(p + "o_proj.weight", {c.hidden, uint64_t{c.heads} * m.value_dim});
+  if (m.index_heads == 0) return;
+  shard.add(p + "indexer.wq_b.weight", {uint64_t{m.index_heads} * m.index_dim, m.q_rank});
+  shard.add(p + "indexer.wk.weight", {m.index_dim, c.hidden});
+  shard.add(p + "indexer.k_norm.weight", {m.index_dim}, "F32");
+  shard.add(p + "indexer.k_norm.bias", {m.index_dim}, "F32");
+  shard.add(p + "indexer.weights_proj.weight", {m.index_heads, c.hidden});
+}
+
 void add_attention(SparseShard& shard, const std::string& p, const ModelConfig& c) {
+  if (is_deepseek(c)) return add_latent_attention(shard, p, c);
   const uint64_t q = uint64_t{c.heads} * c.head_dim, kv = uint64_t{c.kv_heads} * c.head_dim;
   shard.add(p + "q_proj.weight", {q, c.hidden});
   shard.add(p + "k_proj.weight", {kv, c.hidden});
@@ -68,9 +95,11 @@ void add_feed_forward(SparseShard& shard, const std::string& layer, bool dense,
             numbered ? kNumbered : kProjections);
   }
   if (c.model_type == "minimax_m2") shard.add(p + "e_score_correction_bias", {c.experts}, "F32");
-  if (c.model_type == "glm4_moe") {
+  if (c.model_type == "glm4_moe" || (is_deepseek(c) && c.model_type != "deepseek_v2")) {
     shard.add(p + "gate.e_score_correction_bias", {c.experts}, "F32");
-    add_mlp(shard, p + "shared_experts.", c.hidden, c.expert_intermediate, kProjections);
+  }
+  if (c.model_type == "glm4_moe" || is_deepseek(c)) {
+    add_mlp(shard, p + "shared_experts.", c.hidden, c.shared_intermediate, kProjections);
   }
 }
 
@@ -84,8 +113,12 @@ void write_checkpoint(const std::string& directory, const ModelConfig& c) {
     shard.add(p + "input_layernorm.weight", {c.hidden});
     shard.add(p + "post_attention_layernorm.weight", {c.hidden});
     add_attention(shard, p + "self_attn.", c);
-    const bool dense = c.experts == 0 || (c.model_type == "glm4_moe" && layer == 0);
-    add_feed_forward(shard, p, dense, c);
+    const bool dense_first = c.model_type == "glm4_moe" || is_deepseek(c);
+    const uint32_t dense_layers = c.model_type == "deepseek_v3" || c.model_type == "deepseek_v32"
+                                      ? 3
+                                  : dense_first ? 1
+                                                : 0;
+    add_feed_forward(shard, p, c.experts == 0 || layer < dense_layers, c);
   }
   shard.write(directory + "/model.safetensors");
 }
@@ -126,11 +159,8 @@ TEST_P(PublishedConfigs, ParseFindTheirTensorsAndPlan) {
   const RunLimits limits = {.chunk = 512, .context = config.max_positions, .threads = 16};
   Arena scratch;
   Activations::layout(scratch, config, limits);
-  const KvShape kv = {.layers = config.layers,
-                      .kv_heads = config.kv_heads,
-                      .head_dim = config.head_dim,
-                      .context = limits.context};
-  const uint64_t kv_values = limits.context * config.layers * config.kv_heads * config.head_dim * 2;
+  const KvShape kv = kv_shape(config, limits.context, kernels::KvFormat::f16);
+  const uint64_t kv_values = limits.context * config.layers * published.kv_values;
   EXPECT_GE(KvCache::bytes(kv), 2 * kv_values);
   EXPECT_LE(KvCache::bytes(kv), 2 * kv_values + 8192);
   const MemoryPlan plan = plan_memory({.process_bytes = 0,
@@ -140,8 +170,8 @@ TEST_P(PublishedConfigs, ParseFindTheirTensorsAndPlan) {
                                        .experts = experts ? &*experts : nullptr,
                                        .experts_per_token = config.experts_per_token,
                                        .budget = {.kind = BudgetRequest::Kind::all},
-                                       .limits = {.total_bytes = uint64_t{1} << 40,
-                                                  .available_bytes = uint64_t{1} << 40,
+                                       .limits = {.total_bytes = uint64_t{1} << 42,
+                                                  .available_bytes = uint64_t{1} << 42,
                                                   .cgroup_limit_bytes = {}}});
   EXPECT_EQ(plan.expert_total_bytes, expert_bytes);
   EXPECT_GE(plan.cache_bytes, expert_bytes);
@@ -151,12 +181,16 @@ TEST_P(PublishedConfigs, ParseFindTheirTensorsAndPlan) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, PublishedConfigs,
-                         testing::Values(Published{"Llama-3.1-8B", 8.03e9, 131072},
-                                         Published{"Mixtral-8x7B", 46.7e9, 32768},
-                                         Published{"Qwen3-30B-A3B", 30.5e9, 40960},
-                                         Published{"Qwen3-235B-A22B", 235.1e9, 40960},
-                                         Published{"GLM-4.5-Air", 106.85e9, 131072},
-                                         Published{"MiniMax-M2", 228.7e9, 196608}),
+                         testing::Values(Published{"Llama-3.1-8B", 8.03e9, 131072, 2048},
+                                         Published{"Mixtral-8x7B", 46.7e9, 32768, 2048},
+                                         Published{"Qwen3-30B-A3B", 30.5e9, 40960, 1024},
+                                         Published{"Qwen3-235B-A22B", 235.1e9, 40960, 1024},
+                                         Published{"GLM-4.5-Air", 106.85e9, 131072, 2048},
+                                         Published{"MiniMax-M2", 228.7e9, 196608, 2048},
+                                         Published{"DeepSeek-V2-Lite", 15.7e9, 163840, 576},
+                                         Published{"DeepSeek-V3", 671.0e9, 163840, 576},
+                                         Published{"DeepSeek-V3.2", 671.9e9, 163840, 576 + 128},
+                                         Published{"Kimi-K2", 1026.4e9, 131072, 576}),
                          [](const auto& test) {
                            std::string name = test.param.name;
                            for (char& c : name) c = c == '-' || c == '.' ? '_' : c;

@@ -6,11 +6,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <iterator>
 #include <string>
 #include <vector>
 
 #include "io/error.h"
+#include "tests/reference/deepseek.h"
 
 namespace sluice::reference {
 namespace {
@@ -58,6 +60,29 @@ INSTANTIATE_TEST_SUITE_P(Goldens, Reference,
                                          "tq3a_tq2e_qwen3_moe", "tq3_qwen3_moe_h12",
                                          "tq3_qwen3_moe_h20_h28", "tq3_qwen3_moe_blockwise"),
                          [](const auto& instance) { return std::string(instance.param); });
+
+// The original left five choices between equal scores of 0 to the order in which a partial sort
+// happened to leave them. With those made as it made them, all the rest is the original's.
+TEST(ReferenceDeepseekV32, GivesTheLogitsOfTheOriginalWhereEqualScoresFellAsTheyDid) {
+  struct Passed {
+    uint32_t layer, token, position;
+  };
+  constexpr std::array kPassed = {Passed{1, 8, 3},  Passed{1, 10, 3}, Passed{1, 10, 5},
+                                  Passed{1, 28, 7}, Passed{2, 8, 6},  Passed{2, 9, 5}};
+  const auto choose = [&](uint32_t layer, uint32_t token, Vector scores, uint32_t count) {
+    for (const Passed& passed : kPassed) {
+      if (passed.layer != layer || passed.token != token) continue;
+      EXPECT_EQ(scores(passed.position), 0);
+      scores(passed.position) = -1e-12;  // behind the others of 0
+    }
+    return highest_then_earliest(scores, count);
+  };
+  const std::vector<double> logits = golden("deepseek_v32", "logits");
+  const Matrix ours =
+      run_deepseek_v32(kGoldens + "deepseek_v32", golden_ids("deepseek_v32"), choose);
+  ASSERT_EQ(static_cast<size_t>(ours.size()), logits.size());
+  EXPECT_LT(largest_difference(ours, logits.data()), kTolerance);
+}
 
 TEST(ReferenceChoices, AreDistinctExpertsWithWeightsThatFallAndSumToOne) {
   const Output output = run(kGoldens + "qwen3_moe", golden_ids("qwen3_moe"));

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "io/error.h"
+#include "tests/reference/layers.h"
 
 namespace sluice::reference {
 namespace {
@@ -62,20 +63,6 @@ Config read_config(const std::filesystem::path& directory) {
   return config;
 }
 
-// Every row: x / √(mean(x²) + ε), times the weight.
-Matrix rms_norm(const Matrix& x, const Vector& weight, double epsilon) {
-  const Vector mean_square = x.rowwise().squaredNorm() / static_cast<double>(x.cols());
-  const Vector factor = (mean_square.array() + epsilon).rsqrt();
-  return factor.asDiagonal() * x * weight.asDiagonal();
-}
-
-// Every row: exp(x) / Σ exp(x), the maximum taken out first.
-Matrix softmax(const Matrix& x) {
-  const Matrix shifted = x.colwise() - x.rowwise().maxCoeff();
-  const Matrix exponential = shifted.array().exp();
-  return exponential.rowwise().sum().cwiseInverse().asDiagonal() * exponential;
-}
-
 // Row t is position t; the pair (i, i + dim/2) turns by the angle t · θ^(−2i/dim).
 Matrix rope(const Matrix& x, double theta) {
   const Index half = x.cols() / 2;
@@ -91,14 +78,6 @@ Matrix rope(const Matrix& x, double theta) {
     }
   }
   return result;
-}
-
-// W_down (silu(W_gate x) ∘ W_up x) for every row x.
-Matrix swiglu(const Matrix& x, const Matrix& gate, const Matrix& up, const Matrix& down) {
-  const Matrix g = x * gate.transpose();
-  const Matrix u = x * up.transpose();
-  const Matrix inner = g.array() / (1 + (-g.array()).exp()) * u.array();
-  return inner * down.transpose();
 }
 
 class Model {

@@ -45,6 +45,7 @@ struct Layer {
       projections.push_back({.name = projection.name,
                              .rows = projection.rows,
                              .cols = projection.cols,
+                             .format = WeightFormat::turboquant,
                              .dtype = DType::u32,
                              .layout = MatrixLayout::tiles,
                              .group = 32,

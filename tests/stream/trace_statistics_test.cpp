@@ -49,7 +49,8 @@ TEST(TraceStatistics, MeasureTheOverlapOfTokens) {
 }
 
 TEST(TraceStatistics, FindTokensAndTheirWorkingSets) {
-  EXPECT_THAT(token_starts(three_tokens()), ElementsAre(0, 2, 4, 6));
+  EXPECT_THAT(records_of_tokens(three_tokens()),
+              ElementsAre(ElementsAre(0, 1), ElementsAre(2, 3), ElementsAre(4, 5)));
   Trace trace;
   for (uint32_t i = 0; i < 8; ++i) trace.add(0, std::vector<uint32_t>{0u, 1u + i % 2});
   const auto sets = working_sets(demand_sequence(trace, {.layers = {0}, .experts = 4}));
@@ -58,6 +59,19 @@ TEST(TraceStatistics, FindTokensAndTheirWorkingSets) {
   EXPECT_EQ(sets[0].experts, 2.0);
   EXPECT_EQ(sets[1].tokens, 2u);
   EXPECT_EQ(sets[1].experts, 3.0);
+}
+
+// A prompt of two tokens, layer by layer, then one that was generated.
+TEST(TraceStatistics, CountTheTokensOfAPromptOnce) {
+  Trace trace;
+  for (const uint32_t expert : {0u, 1u}) trace.add(0, std::vector<uint32_t>{expert});
+  for (const uint32_t expert : {2u, 3u}) trace.add(4, std::vector<uint32_t>{expert});
+  trace.add(0, std::vector<uint32_t>{0});
+  trace.add(4, std::vector<uint32_t>{2});
+  const DemandSequence sequence = demand_sequence(trace, {.layers = {0, 4}, .experts = 4});
+  EXPECT_THAT(records_of_tokens(sequence),
+              ElementsAre(ElementsAre(0, 2), ElementsAre(1, 3), ElementsAre(4, 5)));
+  EXPECT_EQ(working_sets(sequence).at(0).experts, 2.0);
 }
 
 }  // namespace

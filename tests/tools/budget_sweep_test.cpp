@@ -38,7 +38,7 @@ TraceSet traces() {
                .expert_bytes = 1'000'000,
                .slot_bytes = 1'003'520};
   set.sequence = demand_sequence(trace, set.facts.grid);
-  set.tokens = token_starts(set.sequence).size() - 1;
+  set.tokens = records_of_tokens(set.sequence).size();
   return set;
 }
 
