@@ -68,6 +68,14 @@ std::unique_ptr<const Block> moe_block(const std::string& prefix, const Transfor
                                source_layer, std::move(form));
 }
 
+std::unique_ptr<const Block> attention_block(const std::string& prefix, uint32_t layer,
+                                             uint32_t kv_layer, const TransformerVariant& variant,
+                                             const ModelConfig& config, Trunk& trunk) {
+  if (config.mla.kv_rank > 0) return std::make_unique<Mla>(trunk, prefix, kv_layer, config);
+  return std::make_unique<Attention>(trunk, prefix, variant.attention, kv_layer,
+                                     config.layer_window[layer], config);
+}
+
 // What the checkpoint's writer left for the reader to add to norms.
 float norm_offset(const ModelConfig& config, const TransformerVariant& variant,
                   const Checkpoint& checkpoint) {
@@ -79,14 +87,6 @@ float norm_offset(const ModelConfig& config, const TransformerVariant& variant,
                        : CausalConvolution::is_mlx(
                              checkpoint, layer_prefix(config, layer) + ".linear_attn.conv1d");
   return mlx ? 0 : 1;
-}
-
-std::unique_ptr<const Block> attention_block(const std::string& prefix, uint32_t layer,
-                                             uint32_t kv_layer, const TransformerVariant& variant,
-                                             const ModelConfig& config, Trunk& trunk) {
-  if (config.mla.kv_rank > 0) return std::make_unique<Mla>(trunk, prefix, kv_layer, config);
-  return std::make_unique<Attention>(trunk, prefix, variant.attention, kv_layer,
-                                     config.layer_window[layer], config);
 }
 
 std::unique_ptr<const Network> make_transformer(const ModelConfig& config,
