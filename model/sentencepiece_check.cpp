@@ -29,7 +29,8 @@ class Fields {
   std::optional<Field> next() {
     if (rest_.empty()) return std::nullopt;
     const uint64_t tag = varint();
-    Field field{.number = static_cast<uint32_t>(tag >> 3)};
+    Field field;
+    field.number = static_cast<uint32_t>(tag >> 3);
     switch (tag & 7) {
       case 0:
         field.value = varint();
