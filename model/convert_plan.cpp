@@ -150,8 +150,10 @@ class Planner {
         source.kind() == SourceMatrix::Kind::plain) {
       return;
     }
-    throw Error("tensor ", source.name(), " is ", dtype_name(source.dtype()),
-                ", which records cannot hold as it is; choose fewer than 16 bits for the experts");
+    throw Error(
+        "tensor ", source.name(), " is ", dtype_name(source.dtype()),
+        ", which stream-convert cannot put into records as it is; choose fewer than 16 bits "
+        "for the experts, or stream-repack, which keeps the format");
   }
 
   // The prefix that has tensors. Throws Error: none has.
