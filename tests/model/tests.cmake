@@ -18,6 +18,7 @@ target_compile_definitions(model_determinism_test PRIVATE
   SLUICE_DEMO_MODEL="${PROJECT_SOURCE_DIR}/tools/demo/sluice-demo-tq3")
 sluice_test(model faults sluice::model sluice_reference sluice_simulated_queue)
 sluice_test(model plan sluice::model)
+sluice_test(model kv_cache sluice::model)
 sluice_test(model load_errors sluice::model)
 sluice_test(model model_directory_writer sluice::model nlohmann_json::nlohmann_json)
 
