@@ -96,8 +96,9 @@ void Moe::forward(const float* x, Run& run, float* y) const {
   const float* input = experts_input(x, run);
   prepare_inputs(input, run);
   uint32_t largest = 0;  // tokens of one expert
-  for (const uint32_t e : wanted)
+  for (const uint32_t e : wanted) {
     largest = std::max(largest, a.first_pair[e + 1] - a.first_pair[e]);
+  }
   std::vector<Ready> ready;
   for (;;) {
     ready.clear();

@@ -192,8 +192,13 @@ TEST_P(PublishedConfigs, ParseFindTheirTensorsAndPlan) {
   const RunLimits limits = {.chunk = 512, .context = config.max_positions, .threads = 16};
   Arena scratch;
   Activations::layout(scratch, config, limits);
-  const KvShape kv = kv_shape(config, limits.context, kernels::KvFormat::f16);
-  const uint64_t kv_values = limits.context * config.layers * published.kv_values;
+  const KvShape kv = kv_shape(config, limits, kernels::KvFormat::f16);
+  uint64_t positions = 0;  // of all layers together
+  for (uint32_t layer = 0; layer < config.layers; ++layer) {
+    const uint64_t window = config.layer_window[layer];
+    positions += window == 0 ? limits.context : 2 * window + limits.chunk;
+  }
+  const uint64_t kv_values = positions * published.kv_values;
   EXPECT_GE(KvCache::bytes(kv), 2 * kv_values);
   EXPECT_LE(KvCache::bytes(kv), 2 * kv_values + 8192);
   const MemoryPlan plan = plan_memory({.process_bytes = 0,

@@ -21,6 +21,7 @@ sluice_test(model faults sluice::model sluice_reference sluice_simulated_queue)
 sluice_test(model plan sluice::model)
 sluice_test(model recurrent_families sluice::model sluice_reference sluice_simulated_queue
             nlohmann_json::nlohmann_json)
+sluice_test(model kv_cache sluice::model)
 sluice_test(model load_errors sluice::model)
 sluice_test(model model_directory_writer sluice::model nlohmann_json::nlohmann_json)
 
