@@ -69,6 +69,7 @@ void Attention::project(const float* x, Run& run) const {
                             {&k_, a.k, kv_width, qkv_inputs_[1]},
                             {&v_, a.v, kv_width, qkv_inputs_[2]}};
   apply_linears(run.compute, qkv, x, hidden_, run.tokens, a.inputs);
+  run.kv->make_room(kv_layer_, run.position, run.tokens);
   run.compute.workers->run(run.tokens, [&](uint32_t t, uint32_t) {
     float* q = a.q + uint64_t{t} * q_width;
     float* k = a.k + uint64_t{t} * kv_width;
@@ -98,11 +99,10 @@ void Attention::attend(Run& run) const {
     const uint64_t first_head = (uint64_t{t} * heads_ + uint64_t{kv_head} * group) * head_dim_;
     const uint64_t end = run.position + t + 1;
     const uint64_t seen = window_ == 0 ? end : std::min<uint64_t>(end, window_);
-    const uint64_t skipped_bytes = (end - seen) * kv.row_bytes();
     run.compute.kernels->attention(
         {.q = a.q + first_head,
-         .k = run.kv->keys(kv_layer_, kv_head) + skipped_bytes,
-         .v = run.kv->values(kv_layer_, kv_head) + skipped_bytes,
+         .k = run.kv->keys(kv_layer_, kv_head, end - seen),
+         .v = run.kv->values(kv_layer_, kv_head, end - seen),
          .format = kv.format,
          .head_dim = head_dim_,
          .heads = group,

@@ -3,8 +3,8 @@
 //   q, k, v = W_q x, W_k x, W_v x (+ biases);   q, k: RMS norm where the family has one, then rope;
 //   y = W_o softmax(q kᵀ / √head_dim) v (+ bias), causal, query heads sharing key/value heads in
 //   groups; a layer with a window sees its last positions only. With sinks the softmax of each head
-//   has one more term, whose share goes nowhere. With config.attention_gate W_q makes for every head
-//   a query and a gate g, and y = W_o (sigmoid(g) ∘ softmax(...) v).
+//   has one more term, whose share goes nowhere. With config.attention_gate W_q makes for every
+//   head a query and a gate g, and y = W_o (sigmoid(g) ∘ softmax(...) v).
 #pragma once
 
 #include <array>

@@ -18,6 +18,8 @@ namespace sluice {
 namespace {
 
 constexpr std::string_view kWeight = ".weight";
+constexpr std::string_view kBlocks = "_blocks";  // of MXFP4
+constexpr std::string_view kScales = "_scales";
 // What one matrix may consist of.
 constexpr const char* kSuffixes[] = {".weight", ".scales", ".codebook", ".signs",
                                      ".weight_scale_inv"};
@@ -35,6 +37,7 @@ std::string_view last_part(std::string_view path) { return path.substr(path.rfin
 std::string input_path(std::string_view path) {
   const std::string_view last = last_part(path);
   const std::string parent(path.substr(0, path.size() - last.size()));
+  if (last.starts_with("in_proj_")) return parent + "in_proj";
   if (last == "q_proj" || last == "k_proj" || last == "v_proj") return parent + "qkv";
   if (last == "gate_proj" || last == "up_proj" || last == "w1" || last == "w3") {
     return parent + "gate_up";
@@ -63,7 +66,7 @@ std::pair<uint32_t, uint64_t> place_of(const SourceMatrix& matrix) {
 }
 
 // How a layer's experts lie in the source (stream/expert_layout.h).
-enum class ExpertsForm : uint8_t { single, stack, plain_stack };
+enum class ExpertsForm : uint8_t { single, stack, plain_stack, mxfp4_stack };
 
 class Planner {
  public:
@@ -125,13 +128,20 @@ class Planner {
         add_matrix(std::move(projection));
         continue;
       }
-      for (const SourceMatrix& source : projection.sources) {
-        moved_.insert(source.name());
-        if (form == ExpertsForm::plain_stack) continue;
-        const std::string path = source.name().substr(0, source.name().size() - kWeight.size());
-        for (const char* suffix : kSuffixes) moved_.insert(path + suffix);
-      }
+      for (const SourceMatrix& source : projection.sources) move(source.name(), form);
     }
+  }
+
+  // A matrix of experts stays as it is, with all that belongs to the tensor of its weights.
+  void move(const std::string& tensor, ExpertsForm form) {
+    moved_.insert(tensor);
+    if (form == ExpertsForm::plain_stack) return;
+    if (form == ExpertsForm::mxfp4_stack) {
+      moved_.insert(tensor.substr(0, tensor.size() - kBlocks.size()) + std::string(kScales));
+      return;
+    }
+    const std::string path = tensor.substr(0, tensor.size() - kWeight.size());
+    for (const char* suffix : kSuffixes) moved_.insert(path + suffix);
   }
 
   static void check_fits_records(const PlannedMatrix& projection) {
@@ -140,8 +150,10 @@ class Planner {
         source.kind() == SourceMatrix::Kind::plain) {
       return;
     }
-    throw Error("tensor ", source.name(), " is ", dtype_name(source.dtype()),
-                ", which records cannot hold as it is; choose fewer than 16 bits for the experts");
+    throw Error(
+        "tensor ", source.name(), " is ", dtype_name(source.dtype()),
+        ", which stream-convert cannot put into records as it is; choose fewer than 16 bits "
+        "for the experts, or stream-repack, which keeps the format");
   }
 
   // The prefix that has tensors. Throws Error: none has.
@@ -165,13 +177,17 @@ class Planner {
   // How the experts' tensors lie under their prefix, or the biases beside them, which stay.
   ExpertsForm find_form(const ExpertNames& names, const std::string& prefix) {
     ExpertsForm form = ExpertsForm::single;
+    for (const std::string& any : expert_prefixes_) {
+      for (const std::string_view name : names_.under(any + ".")) {
+        if (is_expert_bias(names, any, name)) moved_.insert(std::string(name));
+      }
+    }
     for (const std::string_view name : names_.under(prefix + ".")) {
-      if (is_expert_bias(names, prefix, name)) moved_.insert(std::string(name));
       if (is_plain_stack(names, prefix, name)) form = ExpertsForm::plain_stack;
     }
-    if (checkpoint_.find(prefix + "." + names.projections[0].name + ".weight") != nullptr) {
-      form = ExpertsForm::stack;
-    }
+    const std::string first = prefix + "." + names.projections[0].name;
+    if (checkpoint_.find(first + ".weight") != nullptr) form = ExpertsForm::stack;
+    if (checkpoint_.find(first + std::string(kBlocks)) != nullptr) form = ExpertsForm::mxfp4_stack;
     return form;
   }
 
@@ -215,6 +231,16 @@ class Planner {
       SourceMatrix source = SourceMatrix::open_plain_stack(checkpoint_, names, prefix, projection);
       consumed_.insert(source.name());
       return source;
+    }
+    if (form == ExpertsForm::mxfp4_stack) {
+      const std::string path = prefix + "." + projection.name;
+      SourceMatrix source = SourceMatrix::open_mxfp4(checkpoint_, path, 0);
+      for (const std::string_view part : {kBlocks, kScales}) {
+        consumed_.insert(path + std::string(part));
+      }
+      if (checkpoint_.at(source.name()).shape[0] == names.experts) return source;
+      throw Error("tensor ", source.name(), " is ", shape_text(checkpoint_.at(source.name()).shape),
+                  "; config.json promises ", names.experts, " experts");
     }
     const bool stacked = form == ExpertsForm::stack;
     const std::string path =
@@ -288,7 +314,9 @@ class Planner {
     if (tensor.shape.size() != 2 || tensor.size_bytes == 0) return false;
     if (path == "lm_head") return !config_.tied_embeddings;
     if (has_part(path, "indexer")) return false;  // small, and a choice hangs on it
-    return last_part(path).ends_with("_proj");
+    const std::string_view last = last_part(path);
+    return last.ends_with("_proj") || last == "in_proj_qkv" || last == "in_proj_z" ||
+           last == "in_proj_qkvz";
   }
 
   void plan_trunk_tensor(const TensorInfo& tensor) {
@@ -462,26 +490,6 @@ class Planner {
 };
 
 }  // namespace
-
-uint32_t codebook_length(uint32_t bits) { return 1u << bits; }
-
-uint32_t ConvertSettings::attention_bits() const {
-  if (attn_bits) return *attn_bits;
-  return bits < 4 ? 4 : bits == 4 ? 8 : bits;
-}
-
-std::string ConvertSettings::text() const {
-  const auto optional = [](const std::optional<uint32_t>& value) {
-    return value ? std::to_string(*value) : std::string("as bits");
-  };
-  return "bits " + std::to_string(bits) + ", attn-bits " +
-         (attn_bits ? std::to_string(*attn_bits) : "by default") + ", expert-bits " +
-         optional(expert_bits) + ", expert-down-bits " +
-         (expert_down_bits ? std::to_string(*expert_down_bits) : "as expert-bits") +
-         ", group-size " + std::to_string(group) + ", layout " +
-         (layout == ConvertLayout::records ? "records" : "mlx") + (keep_head ? ", keep-head" : "") +
-         ", shards of " + std::to_string(shard_bytes) + " bytes";
-}
 
 ConvertPlan plan_conversion(const Checkpoint& checkpoint, const ModelConfig& config,
                             const ConvertSettings& settings) {

@@ -64,17 +64,24 @@ void declare_model(const ModelConfig& config, const Checkpoint& checkpoint,
   ::malloc_trim(0);  // what parsing took is given back before memory is measured
 }
 
-KvShape kv_shape(const ModelConfig& config, uint64_t context, kernels::KvFormat format) {
+KvShape kv_shape(const ModelConfig& config, const RunLimits& limits, kernels::KvFormat format) {
   KvShape shape = {
       .layers = static_cast<uint32_t>(std::ranges::count(config.mixers, Mixer::attention)),
       .kv_heads = config.kv_heads,
       .head_dim = config.head_dim,
-      .context = context,
-      .format = format};
+      .context = limits.context,
+      .format = format,
+      .chunk = limits.chunk};
   if (config.mla.kv_rank > 0) {
     shape.head_dim = config.mla.latent_width();
     shape.latent = true;
     shape.index_dim = config.mla.index_dim;
+    return shape;
+  }
+  for (uint32_t layer = 0; layer < config.layers; ++layer) {
+    if (config.mixers[layer] == Mixer::attention) {
+      shape.windows.push_back(config.layer_window[layer]);
+    }
   }
   return shape;
 }
@@ -94,7 +101,7 @@ ModelMeasure measure_model(const ModelConfig& config, const ModelOptions& option
                 " that are supported; lower --threads");
   }
   measure.kv_shape =
-      kv_shape(config, limits.context,
+      kv_shape(config, limits,
                options.compute == Compute::f32 ? kernels::KvFormat::f32 : kernels::KvFormat::f16);
   measure.recurrent_shape = RecurrentShape::of(config);
   Arena activations;

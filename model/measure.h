@@ -19,8 +19,8 @@ namespace sluice {
 void declare_model(const ModelConfig& config, const Checkpoint& checkpoint,
                    std::optional<ExpertSource>& experts, std::optional<Trunk>& trunk);
 
-// What a session of this model keeps of each of `context` positions.
-KvShape kv_shape(const ModelConfig& config, uint64_t context, kernels::KvFormat format);
+// What a session of this model keeps of limits.context positions.
+KvShape kv_shape(const ModelConfig& config, const RunLimits& limits, kernels::KvFormat format);
 
 struct ModelMeasure {
   RunLimits limits;

@@ -95,6 +95,10 @@ void Moe::forward(const float* x, Run& run, float* y) const {
   }
   const float* input = experts_input(x, run);
   prepare_inputs(input, run);
+  uint32_t largest = 0;  // tokens of one expert
+  for (const uint32_t e : wanted) {
+    largest = std::max(largest, a.first_pair[e + 1] - a.first_pair[e]);
+  }
   std::vector<Ready> ready;
   for (;;) {
     ready.clear();
@@ -118,7 +122,7 @@ void Moe::forward(const float* x, Run& run, float* y) const {
         ready.back().matrices[m].biases = view[m].biases;
       }
       rows += count;
-      if (rows + run.tokens > a.mlp_vectors) break;  // the next might not fit
+      if (rows + largest > a.mlp_vectors) break;  // the next might not fit
     }
     if (ready.empty()) break;
     compute(ready, input, run);

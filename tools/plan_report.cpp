@@ -200,8 +200,9 @@ PlanReport make_plan_report(const PlanOptions& options) {
   report.files = checkpoint.files().size();
   report.tensors = checkpoint.tensors().size();
   for (const uint64_t bytes : checkpoint.file_bytes()) report.file_bytes += bytes;
-  measure.kv_shape.context = 1000;
-  report.kv_bytes_per_1000 = KvCache::bytes(measure.kv_shape);
+  KvShape longer = measure.kv_shape;  // layers that hold their window alone do not grow
+  longer.context += 1'000'000;
+  report.kv_bytes_per_1000 = (KvCache::bytes(longer) - KvCache::bytes(measure.kv_shape)) / 1000;
   report.plan = compute_plan(measure.inputs);
   report.memory = memory;
   report.pretended = options.memory_bytes.has_value();

@@ -133,6 +133,7 @@ std::vector<std::string> moe_cases() {
           "glm4_moe",
           "minimax_m2",
           "gpt_oss",
+          "gpt_oss_mxfp4",
           "deepseek_v2",
           "deepseek_v2_lite",
           "deepseek_v3",

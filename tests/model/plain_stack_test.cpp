@@ -82,10 +82,25 @@ TEST_F(ColumnExperts, GiveTheSameBitsConvertedToSixteen) {
 }
 
 TEST_F(ColumnExperts, GiveTheSameLogitsQuantizedIntoRecordsOrStacks) {
-  convert_model(options_for(golden_.directory, out("mlx"), 4, ConvertLayout::mlx), {});
-  convert_model(options_for(golden_.directory, out("records"), 4), {});
-  EXPECT_TRUE(same_bits(logits_of(out("mlx"), golden_.ids, Compute::f32),
-                        logits_of(out("records"), golden_.ids, Compute::f32)));
+  for (const std::string golden : {"gpt_oss", "gpt_oss_mxfp4"}) {
+    const fs::path mlx = out(golden + "_mlx"), records = out(golden + "_records");
+    convert_model(options_for(kGoldens + golden, mlx, 4, ConvertLayout::mlx), {});
+    convert_model(options_for(kGoldens + golden, records, 4), {});
+    EXPECT_TRUE(same_bits(logits_of(mlx, golden_.ids, Compute::f32),
+                          logits_of(records, golden_.ids, Compute::f32)));
+    // What was converted can be converted again.
+    convert_model(options_for(mlx, out(golden + "_again"), 4), {});
+    EXPECT_TRUE(same_bits(logits_of(mlx, golden_.ids, Compute::f32),
+                          logits_of(out(golden + "_again"), golden_.ids, Compute::f32)));
+  }
+}
+
+TEST_F(ColumnExperts, OfMxfp4StayAsTheyAreInStacks) {
+  const GoldenCase golden("gpt_oss_mxfp4");
+  ConvertOptions options = options_for(golden.directory, out(), kStoredBits, ConvertLayout::mlx);
+  convert_model(options, {});
+  EXPECT_TRUE(same_bits(logits_of(out(), golden.ids, Compute::f32),
+                        logits_of(golden.directory, golden.ids, Compute::f32)));
 }
 
 TEST_F(ColumnExperts, AreReadAsRows) {
