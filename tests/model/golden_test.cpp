@@ -138,6 +138,7 @@ std::vector<std::string> moe_cases() {
           "deepseek_v2_lite",
           "deepseek_v3",
           "deepseek_v3_fp8",
+          "deepseek_v32_distinct",
           "qwen3_next",
           "qwen3_5_moe",
           "nemotron_h",
