@@ -78,29 +78,40 @@ class Fields {
   const std::string& path_;
 };
 
-void check_piece(std::string_view message, uint64_t id, const std::string& path) {
+constexpr uint64_t kUnigram = 1, kBpe = 2;
+
+// Returns whether its text holds a zero byte, which the library's tries cannot take: they hold the
+// pieces of unigram models and those that a user defined.
+bool check_piece(std::string_view message, uint64_t id, const std::string& path) {
+  constexpr uint64_t kUserDefined = 4;
+  uint64_t type = 0;
   std::string_view text;
   Fields fields(message, path);
   while (const auto field = fields.next()) {
     if (field->number == 1) text = field->bytes;
+    if (field->number == 3) type = field->value;
     if (field->number == 2 &&
         !std::isfinite(std::bit_cast<float>(static_cast<uint32_t>(field->value)))) {
       throw Error(path, ": piece ", id, ": its score is not a number");
     }
   }
-  if (text.empty() || text.size() > kMaxPieceBytes || text.find('\0') != std::string_view::npos) {
+  const bool has_zero = text.find('\0') != std::string_view::npos;
+  if (text.empty() || text.size() > kMaxPieceBytes || (has_zero && type == kUserDefined)) {
     throw Error(path, ": piece ", id, " has ", text.size(), " bytes; expected 1 to ",
                 kMaxPieceBytes, ", none of them zero");
   }
+  return has_zero;
 }
 
-void check_trainer(std::string_view message, const std::string& path) {
-  constexpr uint64_t kUnigram = 1, kBpe = 2;
+// The kind of model.
+uint64_t check_trainer(std::string_view message, const std::string& path) {
+  uint64_t kind = kUnigram;
   Fields fields(message, path);
   while (const auto field = fields.next()) {
-    if (field->number != 3 || field->value == kUnigram || field->value == kBpe) continue;
-    throw Error(path, ": a model of kind ", field->value, "; unigram and BPE models are supported");
+    if (field->number == 3) kind = field->value;
   }
+  if (kind == kUnigram || kind == kBpe) return kind;
+  throw Error(path, ": a model of kind ", kind, "; unigram and BPE models are supported");
 }
 
 // U32 bytes of the trie | its units, U32 | texts, each with a zero byte behind it. A unit's
@@ -145,15 +156,16 @@ void check_normalizer(std::string_view message, const std::string& path) {
 
 void check_sentencepiece_model(std::string_view model, const std::string& path) {
   constexpr uint32_t kPieces = 1, kTrainer = 2, kNormalizer = 3, kDenormalizer = 5;
-  uint64_t pieces = 0;
+  uint64_t pieces = 0, kind = kUnigram;
+  bool any_zero = false;
   Fields fields(model, path);
   while (const auto field = fields.next()) {
     switch (field->number) {
       case kPieces:
-        check_piece(field->bytes, pieces++, path);
+        any_zero |= check_piece(field->bytes, pieces++, path);
         break;
       case kTrainer:
-        check_trainer(field->bytes, path);
+        kind = check_trainer(field->bytes, path);
         break;
       case kNormalizer:
       case kDenormalizer:
@@ -162,6 +174,9 @@ void check_sentencepiece_model(std::string_view model, const std::string& path) 
       default:
         break;
     }
+  }
+  if (any_zero && kind == kUnigram) {
+    throw Error(path, ": a piece of a unigram model holds a zero byte");
   }
   if (pieces == 0 || pieces >= kMaxTokenId) {
     throw Error(path, ": ", pieces, " pieces; expected a SentencePiece model of 1 to ",

@@ -194,7 +194,7 @@ TEST(SentencePiece, DamagedFilesAreErrorsThatNameThem) {
   std::vector<Piece> twice = toy();
   twice.push_back(twice.back());
   EXPECT_NE(error_of(model_of(twice), "{}").find("DIR/tokenizer.model"), std::string::npos);
-  for (const std::string& text : {std::string(), std::string("a\0b", 3), std::string(5000, 'a')}) {
+  for (const std::string& text : {std::string(), std::string(5000, 'a')}) {
     std::vector<Piece> bad = toy();
     bad[4].text = text;
     EXPECT_NE(error_of(model_of(bad), "{}").find("tokenizer.model: piece 4"), std::string::npos);
