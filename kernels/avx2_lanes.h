@@ -251,5 +251,14 @@ inline Integers widen_bytes(const uint8_t* from) {
   return widen_bytes(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 }
 
+// 2^(s - 127) of bytes s: they are the exponents' bits; 0 needs the denormal 2^-127, and 255 a NaN,
+// which both have the highest bit of the mantissa set.
+inline Lanes powers_of_two(__m128i bytes) {
+  const __m128i special = _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_setzero_si128()),
+                                       _mm_cmpeq_epi8(bytes, _mm_set1_epi8(-1)));
+  const Integers mantissa = widen_bytes(_mm_and_si128(special, _mm_set1_epi8(0x40)));
+  return from_bits(shift_left<23>(widen_bytes(bytes)) + shift_left<16>(mantissa));
+}
+
 }  // namespace
 }  // namespace sluice::kernels

@@ -152,5 +152,16 @@ inline Integers widen_bytes(const uint8_t* from) {
   return widen_bytes(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 }
 
+// 2^(s - 127) of bytes s: they are the exponents' bits; 0 needs the denormal 2^-127, and 255 a NaN,
+// which both have the highest bit of the mantissa set.
+inline Lanes powers_of_two(__m128i bytes) {
+  const __m512i exponents = _mm512_cvtepu8_epi32(bytes);
+  const __mmask16 special = _mm512_testn_epi32_mask(
+      _mm512_add_epi32(exponents, _mm512_set1_epi32(1)), _mm512_set1_epi32(0xfe));
+  const __m512i bits = _mm512_slli_epi32(exponents, 23);
+  return {
+      _mm512_castsi512_ps(_mm512_mask_or_epi32(bits, special, bits, _mm512_set1_epi32(0x400000)))};
+}
+
 }  // namespace
 }  // namespace sluice::kernels

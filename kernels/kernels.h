@@ -262,7 +262,8 @@ struct Table {
   //  * turboquant (x is already rotated), mxfp4: inside a group the 16 lanes accumulate codebook
   //    value * x, and the group's lanes go into the row's lanes by fma with the group's scale.
   //  * f8_e4m3: the same inside a block of columns, with value / 256 and scale * 256 (as F16 the
-  //    bits of an E4M3 are its value / 256). A row with a NaN code (0x7f, 0xff) is NaN.
+  //    bits of an E4M3 are its value / 256). A row with a NaN code (0x7f, 0xff) is NaN, and
+  //    every NaN is the same one, 0x7fc00000.
   //  * affine: the lanes accumulate fma(integer, scale, bias) * x over the whole row.
   void (*matmul)(const Matrix& w, const MatmulTask& task, const float* x, float* y);
   // The same from integer inputs; turboquant, mxfp4 and affine only (takes_integers).

@@ -22,8 +22,7 @@ struct F16Scales {
     return of(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
   }
 };
-// A byte s is the exponent's bits of 2^(s - 127); 0 needs the denormal 2^-127, and 255 a NaN: both
-// have the highest bit of the mantissa set.
+// See powers_of_two.
 struct E8m0Scales {
   using Column = __m128i;
   static constexpr size_t kBytes = 1;
@@ -33,12 +32,7 @@ struct E8m0Scales {
     return _mm_cvtss_f32(
         _mm_castsi128_ps(_mm_cvtsi32_si128(static_cast<int32_t>(bits << 23 | mantissa))));
   }
-  static Lanes of(Column bytes) {
-    const __m128i special = _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_setzero_si128()),
-                                         _mm_cmpeq_epi8(bytes, _mm_set1_epi8(-1)));
-    const Integers mantissa = widen_bytes(_mm_and_si128(special, _mm_set1_epi8(0x40)));
-    return from_bits(shift_left<23>(widen_bytes(bytes)) + shift_left<16>(mantissa));
-  }
+  static Lanes of(Column bytes) { return powers_of_two(bytes); }
   static Lanes sixteen(const std::byte* from) {
     return of(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
   }
@@ -49,9 +43,14 @@ inline size_t float_bytes(Format format) { return format == Format::f32 ? 4 : 2;
 
 inline float load_float(Format format, const std::byte* from) {
   if (format == Format::f16) return F16Scales::one(from);
-  uint32_t bits = 0;
-  __builtin_memcpy(&bits, from, float_bytes(format));
-  if (format == Format::bf16) bits <<= 16;
+  uint32_t bits;
+  if (format == Format::f32) {
+    __builtin_memcpy(&bits, from, sizeof(bits));
+  } else {
+    uint16_t half;
+    __builtin_memcpy(&half, from, sizeof(half));
+    bits = static_cast<uint32_t>(half) << 16;
+  }
   return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(static_cast<int32_t>(bits))));
 }
 

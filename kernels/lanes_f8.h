@@ -1,140 +1,126 @@
 // Matrices of F8_E4M3 with a scale for each block, times float vectors over Lanes.
-//
-// As an F16, the bits of an E4M3 moved to its place are the value / 256, denormals included, so
-// that a conversion of the processor's own does the rest; what is lost are the NaN codes, which are
-// looked for apart.
 #pragma once
 
 #include "kernels/lanes.h"
 #include "kernels/lanes_codebook.h"
 #include "kernels/lanes_elementwise.h"
-#include "kernels/lanes_matmul.h"
+
+#if defined(__AVX512F__)
+#include "kernels/avx512_f8.h"
+#elif defined(__AVX2__)
+#include "kernels/avx2_f8.h"
+#endif
 
 namespace sluice::kernels {
 namespace {
 
-// 16 values / 256.
-inline Lanes widen_f8(__m128i codes) {
-  // The sign is at bit 15 then, and at bit 14, where it does not belong.
-  const __m256i moved = _mm256_slli_epi16(_mm256_cvtepi8_epi16(codes), 7);
-  return widen_f16(_mm256_and_si256(moved, _mm256_set1_epi16(static_cast<int16_t>(0xbf80))));
-}
-
-inline __m128i load_codes_first(const std::byte* from, size_t count) {
-  alignas(16) std::byte copy[16] = {};
-  __builtin_memcpy(copy, from, count);
-  return _mm_load_si128(reinterpret_cast<const __m128i*>(copy));
-}
-
-// The largest magnitude of a row's codes, of every 16th: NaN is the one above all numbers.
-class LargestCodes {
+// kRows rows times kVectors vectors: enough chains of additions to keep the multiplier busy, few
+// enough to stay in registers. x and y: the first vector's; y at the first row.
+template <uint32_t kRows, uint32_t kVectors>
+class F8Rows {
  public:
-  void add(__m128i codes) {
-    largest_ = _mm_max_epu8(largest_, _mm_and_si128(codes, _mm_set1_epi8(kNaN)));
+  F8Rows(const Matrix& w, uint32_t row) : w_(w), codes_(w.data + size_t{row} * w.cols) {
+    blocks_ = (size_t{w.cols} + w.group - 1) / w.group;
+    for (uint32_t r = 0; r < kRows; ++r) {
+      scales_[r] = w.scales + (row + r) / w.block_rows * blocks_ * float_bytes(w.scale_format);
+    }
   }
-  bool have_nan() const {
-    return _mm_movemask_epi8(_mm_cmpeq_epi8(largest_, _mm_set1_epi8(kNaN))) != 0;
+
+  void multiply(const float* x, size_t x_stride, float* y, size_t y_stride) {
+    Lanes totals[kRows][kVectors];
+    clear(totals);
+    for (size_t block = 0; block < blocks_; ++block) {
+      const size_t begin = block * w_.group;
+      const size_t end = w_.cols - begin < w_.group ? w_.cols : begin + w_.group;
+      Lanes lanes[kRows][kVectors];
+      clear(lanes);
+      size_t col = begin;
+      for (; col + kF8Codes <= end; col += kF8Codes) {
+        for (uint32_t r = 0; r < kRows; ++r) {
+          Lanes w[kParts];
+          const std::byte* codes = codes_ + r * w_.cols + col;
+          _mm_prefetch(codes + kAhead, _MM_HINT_T0);
+          decoders_[r].widen(F8Codes::load(codes), w);
+          for (uint32_t v = 0; v < kVectors; ++v) {
+            const float* inputs = x + v * x_stride + col;
+            for (uint32_t i = 0; i < kParts; ++i) {
+              lanes[r][v] = fma(w[i], load(inputs + size_t{i} * kLanes), lanes[r][v]);
+            }
+          }
+        }
+      }
+      if (col < end) add_rest(col, end, x, x_stride, lanes);
+      for (uint32_t r = 0; r < kRows; ++r) {
+        const std::byte* scale = scales_[r] + block * float_bytes(w_.scale_format);
+        const Lanes factor = splat(load_float(w_.scale_format, scale) * 256.0f);
+        for (uint32_t v = 0; v < kVectors; ++v) {
+          totals[r][v] = fma(lanes[r][v], factor, totals[r][v]);
+        }
+      }
+    }
+    for (uint32_t r = 0; r < kRows; ++r) {
+      for (uint32_t v = 0; v < kVectors; ++v) {
+        const float result = sum(totals[r][v]);
+        const bool number = result == result && !decoders_[r].missed_nan();
+        y[v * y_stride + r] = number ? result : __builtin_nanf("");
+      }
+    }
   }
 
  private:
-  static constexpr char kNaN = 0x7f;
-  __m128i largest_ = _mm_setzero_si128();
-};
+  static constexpr uint32_t kParts = kF8Codes / kLanes;
+  // Beyond what processors prefetch of themselves, which ends with the page.
+  static constexpr ptrdiff_t kAhead = 4096;
 
-// The lanes of one block of columns of kRows rows times kVectors vectors.
-template <uint32_t kRows, uint32_t kVectors>
-struct F8Block {
-  Lanes lanes[kRows][kVectors];
-
-  // codes: row r's at codes + r * row_bytes; x: the first vector's part.
-  F8Block(const std::byte* codes, size_t row_bytes, uint32_t count, const float* x, size_t x_stride,
-          LargestCodes (&largest)[kRows]) {
-    for (auto& row : lanes) {
-      for (Lanes& a : row) a = splat(0);
-    }
-    const auto accumulate = [&](auto codes_of, auto inputs_of) {
-      Lanes w[kRows];
-      for (uint32_t r = 0; r < kRows; ++r) {
-        const __m128i sixteen = codes_of(codes + r * row_bytes);
-        largest[r].add(sixteen);
-        w[r] = widen_f8(sixteen);
-      }
-      for (uint32_t v = 0; v < kVectors; ++v) {
-        const Lanes input = inputs_of(x + v * x_stride);
-        for (uint32_t r = 0; r < kRows; ++r) lanes[r][v] = fma(w[r], input, lanes[r][v]);
-      }
-    };
-    size_t i = 0;
-    for (; i + kLanes <= count; i += kLanes) {
-      accumulate(
-          [i](const std::byte* row) {
-            return _mm_loadu_si128(reinterpret_cast<const __m128i*>(row + i));
-          },
-          [i](const float* vector) { return load(vector + i); });
-    }
-    if (const size_t rest = count - i; rest > 0) {
-      accumulate([i, rest](const std::byte* row) { return load_codes_first(row + i, rest); },
-                 [i, rest](const float* vector) { return load_first(vector + i, rest); });
+  static void clear(Lanes (&lanes)[kRows][kVectors]) {
+    for (auto& of_row : lanes) {
+      for (Lanes& a : of_row) a = splat(0);
     }
   }
-};
 
-// x and y: the first vector's; y at the first row.
-template <uint32_t kRows, uint32_t kVectors>
-inline void f8_tile(const Matrix& w, uint32_t row, const float* x, size_t x_stride, float* y,
-                    size_t y_stride) {
-  const size_t blocks = (size_t{w.cols} + w.group - 1) / w.group;
-  const std::byte* codes = w.data + size_t{row} * w.cols;
-  const size_t scale_bytes = float_bytes(w.scale_format);
-  const std::byte* scales[kRows];
-  for (uint32_t r = 0; r < kRows; ++r) {
-    scales[r] = w.scales + (row + r) / w.block_rows * blocks * scale_bytes;
-  }
-  LargestCodes largest[kRows];
-  Lanes totals[kRows][kVectors];
-  for (auto& of_row : totals) {
-    for (Lanes& a : of_row) a = splat(0);
-  }
-  for (size_t block = 0; block < blocks; ++block) {
-    const size_t begin = block * w.group;
-    const uint32_t count =
-        w.cols - begin < w.group ? static_cast<uint32_t>(w.cols - begin) : w.group;
-    const F8Block<kRows, kVectors> part(codes + begin, w.cols, count, x + begin, x_stride, largest);
+  // Columns [col, end), less than a register of codes.
+  void add_rest(size_t col, size_t end, const float* x, size_t x_stride,
+                Lanes (&lanes)[kRows][kVectors]) {
     for (uint32_t r = 0; r < kRows; ++r) {
-      const float scale = load_float(w.scale_format, scales[r] + block * scale_bytes);
-      for (uint32_t v = 0; v < kVectors; ++v) {
-        totals[r][v] = fma(part.lanes[r][v], splat(scale * 256.0f), totals[r][v]);
+      Lanes w[kParts];
+      decoders_[r].widen(F8Codes::load_first(codes_ + r * w_.cols + col, end - col), w);
+      size_t at = col;
+      for (uint32_t i = 0; at < end; ++i, at += kLanes) {
+        for (uint32_t v = 0; v < kVectors; ++v) {
+          const float* from = x + v * x_stride + at;
+          const Lanes input = end - at >= kLanes ? load(from) : load_first(from, end - at);
+          lanes[r][v] = fma(w[i], input, lanes[r][v]);
+        }
       }
     }
   }
-  for (uint32_t r = 0; r < kRows; ++r) {
-    const bool nan = largest[r].have_nan();
-    for (uint32_t v = 0; v < kVectors; ++v) {
-      y[v * y_stride + r] = nan ? __builtin_nanf("") : sum(totals[r][v]);
-    }
-  }
-}
 
-// Four rows at a time pass every vector before the next four, so memory is read once.
+  const Matrix& w_;
+  const std::byte* codes_;
+  const std::byte* scales_[kRows];
+  size_t blocks_ = 0;
+  F8Decoder decoders_[kRows];
+};
+
 inline void matmul_f8(const Matrix& w, const MatmulTask& task, const float* x, float* y) {
-  constexpr uint32_t kRows = 4, kVectors = 4;
-  const auto input = [&](uint32_t v) { return x + size_t{v} * task.x_stride; };
-  const auto output = [&](uint32_t v, uint32_t row) { return y + size_t{v} * task.y_stride + row; };
-  uint32_t row = task.row_begin;
-  for (; task.row_end - row >= kRows; row += kRows) {
+  constexpr uint32_t kVectors = 4;
+  const auto multiply = [&](auto rows, uint32_t row, uint32_t v) {
+    rows.multiply(x + size_t{v} * task.x_stride, task.x_stride, y + size_t{v} * task.y_stride + row,
+                  task.y_stride);
+  };
+  for (uint32_t row = task.row_begin; row < task.row_end; row += 2) {
+    const bool two = task.row_end - row >= 2;
     uint32_t v = 0;
     for (; task.vectors - v >= kVectors; v += kVectors) {
-      for (uint32_t r = row; r < row + kRows; r += kTileRows) {
-        f8_tile<kTileRows, kVectors>(w, r, input(v), task.x_stride, output(v, r), task.y_stride);
-      }
+      multiply(F8Rows<1, kVectors>(w, row), row, v);
+      if (two) multiply(F8Rows<1, kVectors>(w, row + 1), row + 1, v);
     }
     for (; v < task.vectors; ++v) {
-      f8_tile<kRows, 1>(w, row, input(v), task.x_stride, output(v, row), task.y_stride);
-    }
-  }
-  for (; row < task.row_end; ++row) {
-    for (uint32_t v = 0; v < task.vectors; ++v) {
-      f8_tile<1, 1>(w, row, input(v), task.x_stride, output(v, row), task.y_stride);
+      if (two) {
+        multiply(F8Rows<2, 1>(w, row), row, v);
+      } else {
+        multiply(F8Rows<1, 1>(w, row), row, v);
+      }
     }
   }
 }

@@ -102,7 +102,8 @@ inline float f8_dot(const Matrix& w, uint32_t row, const float* x) {
       row_lanes.lane[j] = std::fma(lanes.lane[j], scale, row_lanes.lane[j]);
     }
   }
-  return has_nan ? std::bit_cast<float>(0x7fc00000u) : sum(row_lanes);
+  const float result = sum(row_lanes);
+  return has_nan || std::isnan(result) ? std::bit_cast<float>(0x7fc00000u) : result;
 }
 
 // One integer of an affine matrix.

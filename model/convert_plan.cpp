@@ -37,6 +37,7 @@ std::string_view last_part(std::string_view path) { return path.substr(path.rfin
 std::string input_path(std::string_view path) {
   const std::string_view last = last_part(path);
   const std::string parent(path.substr(0, path.size() - last.size()));
+  if (last.starts_with("in_proj_")) return parent + "in_proj";
   if (last == "q_proj" || last == "k_proj" || last == "v_proj") return parent + "qkv";
   if (last == "gate_proj" || last == "up_proj" || last == "w1" || last == "w3") {
     return parent + "gate_up";
@@ -149,8 +150,10 @@ class Planner {
         source.kind() == SourceMatrix::Kind::plain) {
       return;
     }
-    throw Error("tensor ", source.name(), " is ", dtype_name(source.dtype()),
-                ", which records cannot hold as it is; choose fewer than 16 bits for the experts");
+    throw Error(
+        "tensor ", source.name(), " is ", dtype_name(source.dtype()),
+        ", which stream-convert cannot put into records as it is; choose fewer than 16 bits "
+        "for the experts, or stream-repack, which keeps the format");
   }
 
   // The prefix that has tensors. Throws Error: none has.
@@ -311,7 +314,9 @@ class Planner {
     if (tensor.shape.size() != 2 || tensor.size_bytes == 0) return false;
     if (path == "lm_head") return !config_.tied_embeddings;
     if (has_part(path, "indexer")) return false;  // small, and a choice hangs on it
-    return last_part(path).ends_with("_proj");
+    const std::string_view last = last_part(path);
+    return last.ends_with("_proj") || last == "in_proj_qkv" || last == "in_proj_z" ||
+           last == "in_proj_qkvz";
   }
 
   void plan_trunk_tensor(const TensorInfo& tensor) {

@@ -1,7 +1,8 @@
 // ConvertPlan: what becomes of every tensor of a checkpoint, decided from names, shapes and config
 // alone; and in which file of the new directory it will lie.
 //
-//   the matrices of linear layers ("..._proj", experts, lm_head)   -> TurboQuant, bits as set
+//   the matrices of linear layers ("..._proj", experts, lm_head,
+//   in_proj_qkv, _z, _qkvz of linear attention)                    -> TurboQuant, bits as set
 //   routers, gates, norms, embeddings, biases, anything else       -> copied byte for byte
 //   16 bits, or a TurboQuant matrix of the wanted bits and group   -> moved as stored
 //

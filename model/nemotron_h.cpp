@@ -1,7 +1,7 @@
 // Nemotron-H, arXiv:2504.03624, and Nemotron 3: every layer is one block behind one norm, most of
 // them Mamba-2, few attention without positions, the others MLPs or mixtures of experts, with
 // squared ReLU; the experts of some work on a narrower projection of the state. What each layer is
-// a pattern of letters says.
+// a pattern of letters (or a list of words) says.
 //
 //   backbone.embeddings.weight, backbone.norm_f.weight, lm_head.weight
 //   backbone.layers.<L>.norm.weight
@@ -11,6 +11,7 @@
 //     -  {up,down}_proj                                                  model/mlp.h
 //     E  gate, experts.<E>.{up,down}_proj, shared_experts, fc{1,2}_latent_proj
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <utility>
 
@@ -27,9 +28,32 @@ namespace sluice {
 namespace {
 
 constexpr const char* kPattern = "hybrid_override_pattern";
+constexpr const char* kTypes = "layers_block_type";
+
+// A letter for each layer, from the pattern, or from the list of words that newer files have.
+std::string read_pattern(const JsonObject& json) {
+  if (!json.has(kTypes)) return json.required_text(kPattern);
+  constexpr std::array kWords = {std::pair("mamba", 'M'), std::pair("attention", '*'),
+                                 std::pair("full_attention", '*'), std::pair("mlp", '-'),
+                                 std::pair("moe", 'E')};
+  std::string pattern;
+  for (const std::string& type : json.texts(kTypes, kMaxLayers)) {
+    const auto word = std::find_if(kWords.begin(), kWords.end(),
+                                   [&](const auto& known) { return known.first == type; });
+    if (word == kWords.end()) {
+      throw Error(json.what(), ": ", kTypes, "[", pattern.size(), "] is ", quoted_text(type),
+                  "; expected mamba, attention, mlp or moe");
+    }
+    pattern += word->second;
+  }
+  if (json.has(kPattern) && json.required_text(kPattern) != pattern) {
+    throw Error(json.what(), ": ", kPattern, " and ", kTypes, " name different layers");
+  }
+  return pattern;
+}
 
 uint32_t count_layers(const JsonObject& json) {
-  const std::string pattern = json.required_text(kPattern);
+  const std::string pattern = read_pattern(json);
   if (pattern.empty() || pattern.size() > kMaxLayers) {
     throw Error(json.what(), ": ", kPattern, " names ", pattern.size(), " layers; expected 1 to ",
                 kMaxLayers);
@@ -42,22 +66,20 @@ uint32_t count_layers(const JsonObject& json) {
   return layers;
 }
 
-// What is each layer; returns whether some layer is an MLP.
-bool read_pattern(const JsonObject& json, ModelConfig& config) {
-  const std::string pattern = json.required_text(kPattern);
+// What each layer is.
+void place_blocks(const std::string& pattern, const JsonObject& json, ModelConfig& config) {
   for (uint32_t layer = 0; layer < config.layers; ++layer) {
     const char letter = pattern[layer];
     if (letter != 'M' && letter != '*' && letter != '-' && letter != 'E') {
       throw Error(json.what(), ": ", kPattern, " has ", quoted_text(std::string(1, letter)),
-                  " for layer ", layer, "; expected M (Mamba-2), * (attention), - (MLP) or E ",
-                  "(experts)");
+                  " for layer ", layer,
+                  "; expected M (Mamba-2), * (attention), - (MLP) or E (experts)");
     }
     config.moe_layer[layer] = letter == 'E';
     config.mixers[layer] = letter == 'M'   ? Mixer::recurrent
                            : letter == '*' ? Mixer::attention
                                            : Mixer::none;
   }
-  return pattern.find('-') != pattern.npos;
 }
 
 void read_mamba(const JsonObject& json, ModelConfig& config) {
@@ -116,8 +138,11 @@ void read(const JsonObject& json, ModelConfig& config) {
   config.convolution_bias = json.boolean("use_conv_bias").value_or(true);
   read_heads(json, config);
   config.rope.dimensions = config.head_dim;  // of no layer, as attention has no positions
-  const bool has_mlps = read_pattern(json, config);
-  if (has_mlps) config.intermediate = required_count(json, "intermediate_size", kMaxWidth);
+  const std::string pattern = read_pattern(json);
+  place_blocks(pattern, json, config);
+  if (pattern.find('-') != pattern.npos) {
+    config.intermediate = required_count(json, "intermediate_size", kMaxWidth);
+  }
   if (std::ranges::count(config.mixers, Mixer::recurrent) > 0) read_mamba(json, config);
   if (std::ranges::count(config.moe_layer, true) > 0) read_mixture(json, config);
 }

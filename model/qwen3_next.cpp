@@ -11,7 +11,7 @@ namespace {
 void read_layers(const JsonObject& json, ModelConfig& config) {
   read_heads(json, config);
   config.attention_bias = json.boolean("attention_bias").value_or(false);
-  config.attention_gate = true;
+  config.attention_gate = json.boolean("attn_output_gate").value_or(true);
   read_rope(json, config, 0.25);
   read_linear_attention(json, config);
 }

@@ -57,8 +57,10 @@ SourceMatrix SourceMatrix::open(const Checkpoint& checkpoint, const std::string&
     return matrix;
   }
   if (weight.dtype != DType::f8_e4m3 && !is_plain(weight.dtype)) {
-    throw Error(at(checkpoint, weight), " is ", dtype_name(weight.dtype),
-                "; weights in F32, F16, BF16, F8_E4M3 with scales, or TurboQuant can be read");
+    throw Error(
+        at(checkpoint, weight), " is ", dtype_name(weight.dtype),
+        "; weights in F32, F16, BF16, F8_E4M3 with scales, published MXFP4, or TurboQuant can "
+        "be converted (stream-repack takes every format, and keeps it)");
   }
   const size_t rank = weight.shape.size();
   if ((rank != 2 && rank != 3) || weight.size_bytes == 0 ||
@@ -78,9 +80,10 @@ SourceMatrix SourceMatrix::open(const Checkpoint& checkpoint, const std::string&
 
 void SourceMatrix::open_fp8(const Checkpoint& checkpoint, const std::string& prefix) {
   const TensorInfo& scales = checkpoint.at(prefix + ".weight_scale_inv");
-  if (scales.dtype != DType::f32 || scales.shape.size() != 2 || scales.size_bytes == 0) {
+  if (!is_plain(scales.dtype) || scales.shape.size() != 2 || scales.size_bytes == 0) {
     throw Error(at(checkpoint, scales), " is ", dtype_name(scales.dtype), " ",
-                shape_text(scales.shape), "; expected a matrix of F32 scales, one per block");
+                shape_text(scales.shape),
+                "; expected a matrix of scales in F32, BF16 or F16, one per block");
   }
   // The block's side follows from the shapes: the smallest power of two that gives as many blocks.
   const auto side = [&](uint64_t n, uint64_t blocks) {
@@ -97,7 +100,8 @@ void SourceMatrix::open_fp8(const Checkpoint& checkpoint, const std::string& pre
   scale_cols_ = side(cols_, scales.shape[1]);
   scale_file_ = scales.file;
   scale_offset_ = scales.offset;
-  scale_row_bytes_ = scales.shape[1] * sizeof(float);
+  scale_dtype_ = scales.dtype;
+  scale_row_bytes_ = scales.shape[1] * dtype_bytes(scales.dtype);
 }
 
 void SourceMatrix::open_turboquant(const Checkpoint& checkpoint, const std::string& prefix,
@@ -274,9 +278,10 @@ void SourceMatrix::to_f32(const kernels::Table& table, uint32_t begin, uint32_t 
   for (uint32_t row = begin; row < end; ++row, out += cols_) {
     const std::byte* scales =
         bytes[1] + (row / scale_rows_ - begin / scale_rows_) * scale_row_bytes_;
-    for (uint32_t block = 0; block < cols_; block += scale_cols_, scales += sizeof(float)) {
+    for (uint32_t block = 0; block < cols_;
+         block += scale_cols_, scales += dtype_bytes(scale_dtype_)) {
       float scale = 0;
-      std::memcpy(&scale, scales, sizeof(scale));
+      table.to_f32(plain_format(scale_dtype_), scales, 1, &scale);
       for (uint32_t col = block; col < std::min(block + scale_cols_, cols_); ++col) {
         out[col] *= scale;
       }

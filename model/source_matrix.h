@@ -99,8 +99,9 @@ class SourceMatrix {
   uint32_t scale_file_ = 0;
   uint64_t scale_offset_ = 0;
   uint64_t scale_row_bytes_ = 0;
-  uint32_t scale_rows_ = 1;  // weight rows that a row of scales covers (FP8 blocks)
-  uint32_t scale_cols_ = 1;  // FP8: columns of a block
+  uint32_t scale_rows_ = 1;         // weight rows that a row of scales covers (FP8 blocks)
+  uint32_t scale_cols_ = 1;         // FP8: columns of a block
+  DType scale_dtype_ = DType::f32;  // FP8
   uint32_t group_ = 0;
   uint32_t row_words_ = 0;
   std::vector<float> codebook_;

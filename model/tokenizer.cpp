@@ -5,13 +5,12 @@
 
 #include "io/error.h"
 #include "io/posix_file.h"
-#include "model/added_tokens.h"
 #include "model/bpe.h"
 #include "model/json_object.h"
 #include "model/normalizer.h"
 #include "model/post_processor.h"
 #include "model/pre_tokenizer.h"
-#include "model/token_decoder.h"
+#include "model/tokenizer_impl.h"
 #include "model/tokenizer_json.h"
 #include "model/utf8.h"
 
@@ -55,26 +54,21 @@ Bpe make_bpe(TokenizerJson& file, const std::string& path) {
 
 }  // namespace
 
-// added tokens -> normalizer -> pre_tokenizer -> bpe -> post_processor, and back by the decoder.
-struct Tokenizer::Impl {
-  Normalizer normalizer;
-  PreTokenizer pre_tokenizer;
-  Bpe bpe;
-  AddedTokens added;
-  PostProcessor post_processor;
-  TokenDecoder decoder;
-  uint32_t vocabulary;  // highest id + 1
-
-  Impl(TokenizerJson file, const std::string& path)
-      : normalizer(member(file.rest, "normalizer"), path + ": normalizer"),
-        pre_tokenizer(member(file.rest, "pre_tokenizer"), path + ": pre_tokenizer"),
-        bpe(make_bpe(file, path)),
-        added(member(file.rest, "added_tokens"), normalizer, bpe.tokens(), path + ": added_tokens"),
-        post_processor(member(file.rest, "post_processor"), path + ": post_processor"),
-        decoder(member(file.rest, "decoder"), path + ": decoder"),
-        vocabulary(bpe.tokens().end_id()) {
-    for (const AddedToken& token : added.all()) vocabulary = std::max(vocabulary, token.id + 1);
-    for (const uint32_t id : post_processor.added_ids()) {
+// tokenizer.json: added tokens -> normalizer -> pre_tokenizer -> bpe -> post_processor, and back by
+// the decoder.
+class Tokenizer::FromJson final : public Impl {
+ public:
+  FromJson(TokenizerJson file, const std::string& path)
+      : normalizer_(member(file.rest, "normalizer"), path + ": normalizer"),
+        pre_tokenizer_(member(file.rest, "pre_tokenizer"), path + ": pre_tokenizer"),
+        bpe_(make_bpe(file, path)),
+        added_(member(file.rest, "added_tokens"), normalizer_, bpe_.tokens(),
+               path + ": added_tokens"),
+        post_processor_(member(file.rest, "post_processor"), path + ": post_processor"),
+        decoder_(member(file.rest, "decoder"), path + ": decoder") {
+    vocabulary = bpe_.tokens().end_id();
+    for (const AddedToken& token : added_.all()) vocabulary = std::max(vocabulary, token.id + 1);
+    for (const uint32_t id : post_processor_.added_ids()) {
       if (id >= vocabulary) {
         throw Error(path, ": post_processor: adds the id ", id, ", past the highest token's, ",
                     vocabulary - 1);
@@ -82,34 +76,48 @@ struct Tokenizer::Impl {
     }
   }
 
+  std::vector<uint32_t> encode(std::string_view text, bool add_special_tokens) const override {
+    std::vector<uint32_t> ids;
+    Bpe::Scratch scratch;
+    for (const Segment& segment : added_.cut(text, AddedTokens::Text::raw)) {
+      if (segment.id) {
+        ids.push_back(*segment.id);
+      } else {
+        const auto [begin, end] = segment.span;
+        encode_normalized(normalizer_.apply(text.substr(begin, end - begin)), begin == 0, scratch,
+                          ids);
+      }
+    }
+    return add_special_tokens ? post_processor_.apply(std::move(ids)) : ids;
+  }
+  const AddedTokens& added() const override { return added_; }
+  const TokenTable& tokens() const override { return bpe_.tokens(); }
+  const TokenDecoder& decoder() const override { return decoder_; }
+
+ private:
   void encode_normalized(std::string_view text, bool from_start, Bpe::Scratch& scratch,
                          std::vector<uint32_t>& ids) const {
-    for (const Segment& segment : added.cut(text, AddedTokens::Text::normalized)) {
+    for (const Segment& segment : added_.cut(text, AddedTokens::Text::normalized)) {
       if (segment.id) {
         ids.push_back(*segment.id);
         continue;
       }
       const auto [begin, end] = segment.span;
-      const Words words = pre_tokenizer.split(std::string(text.substr(begin, end - begin)),
-                                              from_start && begin == 0);
+      const Words words = pre_tokenizer_.split(std::string(text.substr(begin, end - begin)),
+                                               from_start && begin == 0);
       const std::string_view all = words.text;
       for (const TextSpan word : words.spans) {
-        bpe.encode(all.substr(word.begin, word.end - word.begin), scratch, ids);
+        bpe_.encode(all.substr(word.begin, word.end - word.begin), scratch, ids);
       }
     }
   }
 
-  bool is_special(uint32_t id) const {
-    const AddedToken* token = added.find(id);
-    return token != nullptr && token->special;
-  }
-
-  // Nothing if id is no token.
-  std::optional<std::string_view> text_of(uint32_t id) const {
-    if (const AddedToken* token = added.find(id)) return token->content;
-    if (bpe.tokens().contains(id)) return bpe.tokens().text(id);
-    return std::nullopt;
-  }
+  Normalizer normalizer_;
+  PreTokenizer pre_tokenizer_;
+  Bpe bpe_;
+  AddedTokens added_;
+  PostProcessor post_processor_;
+  TokenDecoder decoder_;
 };
 
 Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -118,12 +126,21 @@ Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
 
 Tokenizer Tokenizer::load(const std::filesystem::path& model_directory) {
-  const std::filesystem::path path = model_directory / "tokenizer.json";
-  return parse(read_text_file(path.string(), kMaxTokenizerFileBytes), path.string());
+  const std::filesystem::path json = model_directory / "tokenizer.json";
+  const std::filesystem::path model = model_directory / "tokenizer.model";
+  std::error_code error;
+  if (std::filesystem::exists(json, error) || !std::filesystem::exists(model, error)) {
+    return parse(read_text_file(json.string(), kMaxTokenizerFileBytes), json.string());
+  }
+  const std::filesystem::path config = model_directory / "tokenizer_config.json";
+  const bool configured = std::filesystem::exists(config, error);
+  return parse_sentencepiece(
+      read_text_file(model.string(), kMaxTokenizerFileBytes), model.string(),
+      configured ? read_text_file(config.string(), kMaxTokenizerFileBytes) : "{}", config.string());
 }
 
 Tokenizer Tokenizer::parse(std::string_view json, const std::string& path) {
-  return Tokenizer(std::make_unique<Impl>(parse_tokenizer_json(json, path), path));
+  return Tokenizer(std::make_unique<FromJson>(parse_tokenizer_json(json, path), path));
 }
 
 std::vector<uint32_t> Tokenizer::encode(std::string_view text, bool add_special_tokens) const {
@@ -131,20 +148,7 @@ std::vector<uint32_t> Tokenizer::encode(std::string_view text, bool add_special_
     throw Error("a text of ", text.size(), " bytes is too long for the tokenizer; the limit is ",
                 kMaxTextBytes, "; encode it in parts");
   }
-  const std::string valid = utf8_repaired(text);
-  const std::string_view all = valid;
-  std::vector<uint32_t> ids;
-  Bpe::Scratch scratch;
-  for (const Segment& segment : impl_->added.cut(all, AddedTokens::Text::raw)) {
-    if (segment.id) {
-      ids.push_back(*segment.id);
-    } else {
-      const auto [begin, end] = segment.span;
-      impl_->encode_normalized(impl_->normalizer.apply(all.substr(begin, end - begin)), begin == 0,
-                               scratch, ids);
-    }
-  }
-  return add_special_tokens ? impl_->post_processor.apply(std::move(ids)) : ids;
+  return impl_->encode(utf8_repaired(text), add_special_tokens);
 }
 
 std::string Tokenizer::decode(std::span<const uint32_t> ids, bool skip_special_tokens) const {
@@ -157,8 +161,8 @@ std::string Tokenizer::decode(std::span<const uint32_t> ids, bool skip_special_t
 uint32_t Tokenizer::vocabulary() const { return impl_->vocabulary; }
 
 std::optional<uint32_t> Tokenizer::id_of(std::string_view token) const {
-  if (const AddedToken* added = impl_->added.find(token)) return added->id;
-  return impl_->bpe.tokens().find(token);
+  if (const AddedToken* added = impl_->added().find(token)) return added->id;
+  return impl_->tokens().find(token);
 }
 
 bool Tokenizer::is_special(uint32_t id) const { return impl_->is_special(id); }
@@ -170,7 +174,7 @@ struct Detokenizer::State {
 Detokenizer::Detokenizer(const Tokenizer& tokenizer, bool skip_special_tokens)
     : tokenizer_(tokenizer.impl_.get()),
       skip_special_(skip_special_tokens),
-      state_(std::make_unique<State>(State{tokenizer.impl_->decoder.stream()})) {}
+      state_(std::make_unique<State>(State{tokenizer.impl_->decoder().stream()})) {}
 Detokenizer::Detokenizer(Detokenizer&&) noexcept = default;
 Detokenizer& Detokenizer::operator=(Detokenizer&&) noexcept = default;
 Detokenizer::~Detokenizer() = default;

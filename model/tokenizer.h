@@ -1,11 +1,12 @@
-// Tokenizer: text to token ids and back, from a model directory's tokenizer.json.
+// Tokenizer: text to token ids and back, from a model directory's tokenizer.json, or where that is
+// missing its tokenizer.model, which the SentencePiece library reads.
 //
-// BPE models, byte-level (GPT-2, Qwen, Llama-3, GPT-4o, DeepSeek kinds) and SentencePiece-like with
-// byte fallback (Llama-2, Mistral kinds). Added and special tokens are cut out first, the rest is
-// normalized, split into words by the file's own rules, and merged by rank within each word.
-// Results equal those of the reference library token for token. A component that is not known is an
-// Error naming it, never ignored; truncation and padding, which do not concern the text, are.
-// Threads: any, after load (const members only).
+// tokenizer.json: BPE models, byte-level (GPT-2, Qwen, Llama-3, GPT-4o, DeepSeek kinds) and
+// SentencePiece-like with byte fallback (Llama-2, Mistral kinds). Added and special tokens are cut
+// out first, the rest is normalized, split into words by the file's own rules, and merged by rank
+// within each word. Results equal those of the reference library token for token. A component that
+// is not known is an Error naming it, never ignored; truncation and padding, which do not concern
+// the text, are. Threads: any, after load (const members only).
 #pragma once
 
 #include <cstdint>
@@ -21,11 +22,16 @@ namespace sluice {
 
 class Tokenizer {
  public:
-  // Reads DIR/tokenizer.json. Throws Error.
+  // Reads DIR/tokenizer.json, or DIR/tokenizer.model with DIR/tokenizer_config.json. Throws Error.
   static Tokenizer load(const std::filesystem::path& model_directory);
   // json: content of a tokenizer.json; path: for messages. Throws Error. Peak memory while loading
   // stays near the finished tables' size (a published file has 150,000 tokens and 280,000 merges).
   static Tokenizer parse(std::string_view json, const std::string& path);
+  // model: content of a tokenizer.model (BPE or unigram); config: of a tokenizer_config.json, whose
+  // added_tokens_decoder, add_bos_token and add_eos_token count. As the reference does, control
+  // tokens and added ones are cut out of the text first. Throws Error.
+  static Tokenizer parse_sentencepiece(std::string_view model, const std::string& model_path,
+                                       std::string_view config, const std::string& config_path);
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
   ~Tokenizer();
@@ -43,6 +49,8 @@ class Tokenizer {
  private:
   friend class Detokenizer;
   struct Impl;
+  class FromJson;
+  class FromSentencePiece;
   explicit Tokenizer(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

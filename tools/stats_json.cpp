@@ -41,16 +41,11 @@ ordered_json pin_fields(const PinReport& pins) {
 }
 
 ordered_json plan_fields(const MemoryPlan& plan) {
-  return {{"process_bytes", plan.process_bytes},
-          {"trunk_bytes", plan.trunk_bytes},
-          {"kv_bytes", plan.kv_bytes},
-          {"state_bytes", plan.state_bytes},
-          {"scratch_bytes", plan.scratch_bytes},
-          {"cache_bytes", plan.cache_bytes},
-          {"total_bytes", plan.total_bytes()},
-          {"expert_total_bytes", plan.expert_total_bytes},
-          {"floor_bytes", plan.floor_bytes},
-          {"working_set_bytes", plan.working_set_bytes}};
+  return {{"process_bytes", plan.process_bytes}, {"trunk_bytes", plan.trunk_bytes},
+          {"kv_bytes", plan.kv_bytes},           {"state_bytes", plan.state_bytes},
+          {"scratch_bytes", plan.scratch_bytes}, {"cache_bytes", plan.cache_bytes},
+          {"total_bytes", plan.total_bytes()},   {"expert_total_bytes", plan.expert_total_bytes},
+          {"floor_bytes", plan.floor_bytes},     {"working_set_bytes", plan.working_set_bytes}};
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "io/check.h"
 #include "io/error.h"
 #include "model/config.h"
+#include "model/recurrent_state.h"
 #include "model/rope.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size_bytes) {
@@ -21,6 +22,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size_bytes) {
     SLUICE_CHECK(config.experts == 0 || config.experts_per_token > 0);
     SLUICE_CHECK(config.experts_per_token <= config.experts);
     SLUICE_CHECK(config.layers == config.layer_window.size());
+    SLUICE_CHECK(config.layers == config.mixers.size());
+    const auto recurrent = std::ranges::count(config.mixers, sluice::Mixer::recurrent);
+    SLUICE_CHECK(recurrent == 0 || config.recurrent.kernel >= 2);
+    SLUICE_CHECK(recurrent == 0 || config.recurrent.value_heads % config.recurrent.key_heads == 0);
+    SLUICE_CHECK(config.recurrent.channels() <= 3 * sluice::kMaxWidth);
+    sluice::RecurrentState::bytes(sluice::RecurrentShape::of(config));
     SLUICE_CHECK(config.experts % config.router.groups == 0);
     const auto moe_layers = std::ranges::count(config.moe_layer, true);
     SLUICE_CHECK((moe_layers > 0) == (config.experts > 0));

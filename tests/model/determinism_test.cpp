@@ -127,7 +127,8 @@ TEST_P(Determinism, Float32GivesOneResult) {
 
 INSTANTIATE_TEST_SUITE_P(Cases, Determinism,
                          testing::Values("qwen3", "qwen3_moe", "mistral", "glm4_moe", "qwen2_moe",
-                                         "deepseek_v2", "deepseek_v3", "deepseek_v32",
+                                         "deepseek_v2", "deepseek_v3", "deepseek_v32", "qwen3_5",
+                                         "nemotron_h_latent", "tq3_qwen3_5_moe",
                                          "tq3a_tq2e_qwen3_moe", "tq3_qwen3_moe_blockwise"),
                          [](const auto& test) { return test.param; });
 

@@ -96,6 +96,31 @@ TEST_F(LoadErrors, AMissingTensorIsNamed) {
   }
 }
 
+// Every single one of a layer of each kind: a layer that keeps a state has many small tensors.
+TEST_F(LoadErrors, AMissingOrRenamedTensorOfARecurrentModelIsNamed) {
+  for (const auto& [golden, layers] :
+       {std::pair("qwen3_5", "03"), std::pair("qwen3_next", "0"), std::pair("nemotron_h", "012")}) {
+    std::vector<std::string> names;
+    EXPECT_EQ(load_spoiled(golden,
+                           [&](Tensors& tensors) {
+                             for (const auto& [name, tensor] : tensors) names.push_back(name);
+                           }),
+              "loaded");
+    for (const std::string& name : names) {
+      if (name.find(".experts.") != name.npos) continue;  // tests/stream/expert_layout_test.cpp
+      if (name.starts_with("mtp.") || name.starts_with("model.visual.")) continue;
+      const size_t layer = name.find("layers.");
+      if (layer != name.npos && std::string(layers).find(name[layer + 7]) == std::string::npos) {
+        continue;
+      }
+      EXPECT_THAT(load_spoiled(golden, [&](Tensors& t) { t.erase(name); }), HasSubstr(name));
+      const std::string renamed = name + "_";
+      EXPECT_THAT(load_spoiled(golden, [&](Tensors& t) { t[renamed] = t[name]; }),
+                  HasSubstr(renamed));
+    }
+  }
+}
+
 TEST_F(LoadErrors, ATensorOfAnotherShapeOrTypeIsNamedWithWhatWasExpected) {
   const std::string transposed = load_spoiled("qwen3_moe", [](Tensors& t) {
     t[kQuery].info.shape = {32, 128};
@@ -209,6 +234,8 @@ TEST_F(LoadErrors, LayersForDraftingMayBeThereOrNot) {
     };
   };
   EXPECT_EQ(load_spoiled("glm4_moe", add("model.layers.3.mlp.experts.3.up_proj.weight")), "loaded");
+  EXPECT_EQ(load_spoiled("deepseek_v3", add("model.layers.3.self_attn.kv_b_proj.weight")),
+            "loaded");
   const std::string beyond = "model.layers.4.mlp.experts.3.up_proj.weight";
   EXPECT_THAT(load_spoiled("glm4_moe", add(beyond)), HasSubstr(beyond));
 }

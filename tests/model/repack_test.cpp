@@ -204,9 +204,11 @@ INSTANTIATE_TEST_SUITE_P(Cases, RepackedFiles, testing::Values("qwen3_moe", "tq3
 INSTANTIATE_TEST_SUITE_P(Cases, RepackedGolden,
                          testing::Values("mixtral", "qwen2_moe", "qwen3_moe", "glm4_moe",
                                          "minimax_m2", "gpt_oss", "gpt_oss_mxfp4",
-                                         "deepseek_v2_lite", "tq3_qwen3_moe", "tq4_qwen3_moe",
-                                         "tq3a_tq2e_qwen3_moe", "tq3_qwen3_moe_h12",
-                                         "tq3_qwen3_moe_h20_h28", "tq3_qwen3_moe_blockwise"),
+                                         "deepseek_v2_lite", "qwen3_next", "qwen3_5_moe",
+                                         "nemotron_h", "nemotron_h_latent", "tq3_qwen3_5_moe",
+                                         "tq3_qwen3_moe", "tq4_qwen3_moe", "tq3a_tq2e_qwen3_moe",
+                                         "tq3_qwen3_moe_h12", "tq3_qwen3_moe_h20_h28",
+                                         "tq3_qwen3_moe_blockwise"),
                          [](const auto& test) { return test.param; });
 
 // Some weights' worth of everything, on a checkpoint of its own that may be spoiled.

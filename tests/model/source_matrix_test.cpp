@@ -108,6 +108,15 @@ TEST(SourceMatrixTest, F8BlocksAreScaledByTheirBlock) {
   EXPECT_THAT(read_rows(checkpoint, matrix, 2, 3), testing::ElementsAre(3, 3, 4, 4));
 }
 
+TEST(SourceMatrixTest, ScalesOfF8BlocksMayBeBf16) {
+  Files files;
+  files.add("w.weight", DType::f8_e4m3, {2, 4}, std::vector<uint8_t>(8, 0x38));
+  files.add("w.weight_scale_inv", DType::bf16, {1, 2}, {0x00, 0x40, 0x40, 0x40});  // 2, 3
+  const Checkpoint& checkpoint = files.open();
+  const SourceMatrix matrix = SourceMatrix::open(checkpoint, "w", 0, true);
+  EXPECT_THAT(read_rows(checkpoint, matrix, 1, 2), testing::ElementsAre(2, 2, 3, 3));
+}
+
 TEST(SourceMatrixTest, Mxfp4TakesTheLowNibbleFirst) {
   Files files;
   std::vector<uint8_t> blocks(2 * 16, 0x21);  // 0.5, 1, 0.5, 1, ...

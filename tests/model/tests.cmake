@@ -1,11 +1,12 @@
-foreach(unit config config_rope families rope router published_configs)
+foreach(unit config config_rope families rope router published_configs published_recurrent)
   sluice_test(model ${unit} sluice::model nlohmann_json::nlohmann_json)
 endforeach()
 sluice_test(model machine sluice::model)
-foreach(unit bpe normalizer pre_tokenizer split_regex tokenizer detokenizer sampler)
+foreach(unit bpe normalizer pre_tokenizer split_regex tokenizer sentencepiece_tokenizer detokenizer
+        sampler)
   sluice_test(model ${unit} sluice::model nlohmann_json::nlohmann_json)
 endforeach()
-foreach(unit tokenizer detokenizer)
+foreach(unit tokenizer sentencepiece_tokenizer detokenizer)
   set_property(TEST model.${unit} APPEND PROPERTY LABELS tokenizer)
 endforeach()
 
@@ -18,6 +19,8 @@ target_compile_definitions(model_determinism_test PRIVATE
   SLUICE_DEMO_MODEL="${PROJECT_SOURCE_DIR}/tools/demo/sluice-demo-tq3")
 sluice_test(model faults sluice::model sluice_reference sluice_simulated_queue)
 sluice_test(model plan sluice::model)
+sluice_test(model recurrent_families sluice::model sluice_reference sluice_simulated_queue
+            nlohmann_json::nlohmann_json)
 sluice_test(model kv_cache sluice::model)
 sluice_test(model load_errors sluice::model)
 sluice_test(model model_directory_writer sluice::model nlohmann_json::nlohmann_json)

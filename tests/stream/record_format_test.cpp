@@ -39,6 +39,25 @@ RecordTable plain_table_with_biases() {
                         true);
 }
 
+RecordTable scaled_table(const ScaledForm& form, MatrixLayout layout = MatrixLayout::rows) {
+  const auto projection = [&](const char* name, uint32_t rows, uint32_t cols) {
+    RecordProjection result;
+    result.name = name;
+    result.rows = rows;
+    result.cols = cols;
+    result.format = form.format;
+    result.layout = layout;
+    result.scaled = form;
+    return result;
+  };
+  return lay_out_record({projection("gate_proj", 40, 64), projection("down_proj", 64, 96)}, true);
+}
+
+const ScaledForm kMxfp4{.format = WeightFormat::mxfp4, .group = 32};
+const ScaledForm kF8{.format = WeightFormat::f8_blocks, .group = 32, .block_rows = 16};
+const ScaledForm kAffine{
+    .format = WeightFormat::affine, .group = 32, .bits = 5, .scale_dtype = DType::bf16};
+
 std::string parse_error(const std::string& text, uint64_t record_bytes) {
   try {
     parse_record_table(text, record_bytes, "x.safetensors: a.records");
@@ -94,6 +113,45 @@ TEST(RecordFormat, SizesFollowFromShapes) {
   EXPECT_EQ(plain.projections[0].data.size_bytes, 5 * 7 * 2);
   EXPECT_EQ(plain.projections[2].data.size_bytes, 5 * 7 * 4);
   EXPECT_EQ(plain.projections[2].bias.size_bytes, 7 * 2);
+}
+
+TEST(RecordFormat, FormatsWithScalesComeBackWithTheSizesOfTheirParts) {
+  for (const auto& [table, sizes] : std::vector<std::pair<RecordTable, std::vector<uint64_t>>>{
+           {scaled_table(kMxfp4), {64 * 48, 64 * 3, 0}},
+           {scaled_table(kMxfp4, MatrixLayout::tiles), {64 * 48, 64 * 3, 0}},
+           {scaled_table(kF8), {64 * 96, 4 * 3 * 4, 0}},
+           {scaled_table(kAffine), {64 * 60, 64 * 3 * 2, 64 * 3 * 2}}}) {
+    const std::string text = record_table_text(table);
+    const RecordTable back = parse_record_table(text, table.record_bytes, "x");
+    EXPECT_EQ(record_table_text(back), text);
+    const RecordProjection& down = back.projections[1];
+    EXPECT_EQ(down.scaled, table.projections[1].scaled) << text;
+    EXPECT_EQ(down.layout, table.projections[1].layout);
+    EXPECT_EQ(down.data.size_bytes, sizes[0]) << text;
+    EXPECT_EQ(down.scales.size_bytes, sizes[1]) << text;
+    EXPECT_EQ(down.biases.size_bytes, sizes[2]) << text;
+    EXPECT_EQ(down.bias.size_bytes, 64u * 2);
+  }
+  // Tiles of 16 rows: 40 are three.
+  EXPECT_EQ(scaled_table(kMxfp4, MatrixLayout::tiles).projections[0].data.size_bytes, 48u * 32);
+}
+
+TEST(RecordFormat, RefusesFormatsWithScalesThatCannotBe) {
+  const auto error = [](const ScaledForm& form, const char* key, const json& value) {
+    return error_after(scaled_table(form),
+                       [&](json& table) { table["projections"][0][key] = value; });
+  };
+  EXPECT_NE(error(kMxfp4, "cols", 40), "");
+  EXPECT_NE(error(kMxfp4, "layout", "columns"), "");
+  EXPECT_NE(error(kMxfp4, "group", 32), "");
+  for (const json& block : {json{32}, json{16, 24}, json{0, 32}, json{16, 1u << 25}, json("x")}) {
+    EXPECT_NE(error(kF8, "block", block), "") << block;
+  }
+  EXPECT_NE(error(kF8, "scale_format", "F8_E4M3"), "");
+  for (const uint32_t bits : {0u, 1u, 7u, 9u, 4u}) EXPECT_NE(error(kAffine, "bits", bits), "");
+  EXPECT_NE(error(kAffine, "group", 48), "");
+  EXPECT_NE(error(kAffine, "biases", json{0, 1}), "");
+  EXPECT_NE(error(kAffine, "format", "affine2"), "");
 }
 
 TEST(RecordFormat, TilesPadTheirLastRows) {

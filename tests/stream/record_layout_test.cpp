@@ -174,7 +174,10 @@ TEST_F(RecordLayout, FindsCodebooksUnderTheOtherPrefixToo) {
 TEST_F(RecordLayout, ExpertsComeInOneReadInPlaceFromEveryBackEnd) {
   Layer plain;
   plain.trunk.clear();
-  for (RecordProjection& projection : plain.projections) projection.dtype = DType::bf16;
+  for (RecordProjection& projection : plain.projections) {
+    projection.format = WeightFormat::plain;
+    projection.dtype = DType::bf16;
+  }
   for (const Layer& layer : {Layer(), plain}) {
     std::filesystem::remove(directory_.file("model-00001-of-00001.safetensors"));
     write(layer);
@@ -274,6 +277,7 @@ TEST_F(RecordLayout, RefusesTwoLayoutsAndStrayTensors) {
 TEST_F(RecordLayout, RefusesBiasesAndMixedTypesUntilTheyAreSupported) {
   EXPECT_THAT(error_of([](Layer& layer) { layer.with_bias = true; }), HasSubstr("biases"));
   EXPECT_THAT(error_of([](Layer& layer) {
+                layer.projections[2].format = WeightFormat::plain;
                 layer.projections[2].dtype = DType::f16;
                 layer.trunk.erase(kStack + "down_proj.codebook");
                 layer.trunk.erase(kStack + "down_proj.signs");

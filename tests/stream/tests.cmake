@@ -1,4 +1,5 @@
 sluice_test(stream expert_layout sluice::stream)
+sluice_test(stream weight_format sluice::stream)
 sluice_test(stream expert_source sluice::stream)
 sluice_test(stream expert_stream sluice::stream sluice_simulated_queue)
 sluice_test(stream expert_stream_files sluice::stream)

@@ -41,9 +41,11 @@ class Identity : public testing::Test {
 };
 
 TEST_F(Identity, EveryInstructionSetGivesTheSameDump) {
-  for (const char* model : {SLUICE_DEMO_MODEL, SLUICE_TEST_DATA "/goldens/qwen3_moe",
-                            SLUICE_TEST_DATA "/goldens/tq3a_tq2e_qwen3_moe",
-                            SLUICE_TEST_DATA "/goldens/tq3_qwen3_moe_h20_h28"}) {
+  for (const char* model :
+       {SLUICE_DEMO_MODEL, SLUICE_TEST_DATA "/goldens/qwen3_moe",
+        SLUICE_TEST_DATA "/goldens/tq3a_tq2e_qwen3_moe",
+        SLUICE_TEST_DATA "/goldens/tq3_qwen3_moe_h20_h28",
+        SLUICE_TEST_DATA "/goldens/tq3_qwen3_5_moe", SLUICE_TEST_DATA "/goldens/nemotron_h"}) {
     for (const char* compute : {"int16", "f32"}) {
       const std::string flags = std::string("--cache-budget-gb all --compute ") + compute;
       const std::string expected = dump(model, "SLUICE_ISA=scalar", flags);
