@@ -2,13 +2,16 @@
 // takes it: something of the right size to measure with, without the model.
 //
 //   synthesize --out DIR [--shape qwen3-30b-a3b] [--layers N] [--experts N] [--format bf16]
-//              [--dense N] [--seed N] [--tokenizer DIR]
+//              [--dense N] [--pattern KINDS] [--seed N] [--tokenizer DIR]
 //
 // Deterministic by seed. The tensors are named, shaped and cut into shards as published ones are
 // (bench/synthetic_model.h), but the norms are 1 and every weight has the standard deviation 0.02.
-// Two layers of each kind of DeepSeek-V3, in 13 GB:
+// Two layers of each kind, in 13, 8, 9 and 15 GB:
 //
 //   synthesize --out DIR --shape deepseek-v3 --layers 4 --dense 2 --format tq2
+//   synthesize --out DIR --shape qwen3.6-35b-a3b --pattern LLAA
+//   synthesize --out DIR --shape gpt-oss-120b --pattern SASA
+//   synthesize --out DIR --shape nemotron-3-super --pattern 'M*EM*E'
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -45,12 +48,16 @@ constexpr float kF8Deviation = 80;
 // About the centroids of least error for two bits of N(0, 1).
 constexpr float kCentroids[] = {-1.5f, -0.45f, 0.45f, 1.5f};
 
+// 2^-7: codes have a standard deviation of about 2.9.
+constexpr std::byte kMxfp4Scale{120};
+
 struct Options {
   std::string out;
   std::string shape = "qwen3-30b-a3b";
   uint32_t layers = 0;
   uint32_t experts = 0;
   uint32_t dense = 0;
+  std::string pattern;
   std::string format = "bf16";
   uint64_t seed = 1;
   std::string tokenizer;
@@ -121,7 +128,8 @@ class Writer {
                                                   .layers = options_.layers,
                                                   .experts = options_.experts,
                                                   .format = options_.format,
-                                                  .dense = options_.dense});
+                                                  .dense = options_.dense,
+                                                  .pattern = options_.pattern});
     const std::vector<TensorInfo>& tensors = model.tensors;
     std::vector<uint64_t> sizes;
     uint64_t total = 0;
@@ -184,6 +192,8 @@ class Writer {
       fill_constant(kDeviation, tensor.dtype, block);
     } else if (ends_with(".weight_scale_inv")) {
       fill_constant(kDeviation / kF8Deviation, tensor.dtype, block);
+    } else if (ends_with("_scales")) {
+      fill_constant(kMxfp4Scale, block);
     } else if (tensor.shape.size() == 1) {
       fill_constant(ends_with("_correction_bias") ? 0 : 1, tensor.dtype, block);
     } else {
@@ -198,9 +208,13 @@ class Writer {
     for (size_t i = 0; i < block.size(); i += size) std::memcpy(block.data() + i, bytes, size);
   }
 
+  static void fill_constant(std::byte value, std::vector<std::byte>& block) {
+    std::fill(block.begin(), block.end(), value);
+  }
+
   void fill_weights(uint64_t seed, DType dtype, std::vector<std::byte>& block) {
-    // Words of codes are random bits: two bytes of them at a time, each standing for itself.
-    const size_t size = dtype == DType::u32 ? 2 : dtype_bytes(dtype);
+    // Codes are random bits: two bytes of them at a time, each standing for itself.
+    const size_t size = is_codes(dtype) ? 2 : dtype_bytes(dtype);
     const std::byte* values = table_of(dtype).data();
     const size_t count = block.size() / size;
     constexpr size_t kPiece = 1 << 16;
@@ -220,10 +234,12 @@ class Writer {
                  });
   }
 
+  static bool is_codes(DType dtype) { return dtype == DType::u32 || dtype == DType::u8; }
+
   const std::vector<std::byte>& table_of(DType dtype) {
     std::vector<std::byte>& table = tables_[dtype];
     if (!table.empty()) return table;
-    if (dtype != DType::u32) return table = quantile_table(dtype);
+    if (!is_codes(dtype)) return table = quantile_table(dtype);
     table.resize(size_t{kQuantiles} * 2);
     for (uint32_t i = 0; i < kQuantiles; ++i) {
       const auto word = static_cast<uint16_t>(i);
@@ -260,16 +276,18 @@ uint64_t write_quick(Options options) {
     }
   };
   uint64_t bytes = 0;
+  const auto write = [&](const std::string& shape, const std::string& format) {
+    const Directory directory;
+    options.out = directory.path.string();
+    options.shape = shape;
+    options.format = format;
+    bytes += Writer(options).write();
+    check_answers(options.out);
+  };
   for (const char* shape : {"tiny", "tiny-deepseek"}) {
-    for (const std::string& format : synthetic_formats()) {
-      const Directory directory;
-      options.out = directory.path.string();
-      options.shape = shape;
-      options.format = format;
-      bytes += Writer(options).write();
-      check_answers(options.out);
-    }
+    for (const std::string& format : synthetic_formats()) write(shape, format);
   }
+  for (const char* shape : {"tiny-qwen3.6", "tiny-gpt-oss", "tiny-nemotron"}) write(shape, "bf16");
   return bytes;
 }
 
@@ -285,6 +303,10 @@ int main(int argc, char** argv) {
   app.add_option("--layers", options.layers, "layers instead of the shape's");
   app.add_option("--experts", options.experts, "experts instead of the shape's");
   app.add_option("--dense", options.dense, "first layers without experts, instead of the shape's");
+  app.add_option(
+      "--pattern", options.pattern,
+      "kinds of layers instead of the shape's: L linear, A full, S sliding attention; of "
+      "nemotron-3-super M, *, E");
   app.add_option("--format", options.format,
                  "bf16, f16, f32; f8: projections in FP8 blocks; tq2: experts in 2 bits")
       ->check(CLI::IsMember(sluice::synthetic_formats()));

@@ -5,6 +5,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "bench/synthetic_hybrids.h"
 #include "io/error.h"
 #include "kernels/kernels.h"
 
@@ -218,12 +219,14 @@ Json deepseek_config(const Shape& s, const std::string& format) {
 std::vector<std::string> synthetic_shapes() {
   std::vector<std::string> names;
   for (const auto& [name, shape] : kShapes) names.push_back(name);
+  for (const std::string& name : hybrid_shapes()) names.push_back(name);
   return names;
 }
 
 std::vector<std::string> synthetic_formats() { return {"bf16", "f16", "f32", "f8", "tq2"}; }
 
 SyntheticModel synthetic_model(const SyntheticOptions& options) {
+  if (kShapes.find(options.shape) == kShapes.end()) return hybrid_model(options);
   Shape shape = kShapes.at(options.shape);
   if (options.layers != 0) shape.layers = options.layers;
   if (options.experts != 0) shape.experts = options.experts;

@@ -16,6 +16,8 @@ struct SyntheticOptions {
   uint32_t experts = 0;  // the same
   std::string format;    // one of synthetic_formats()
   uint32_t dense = 0;    // of DeepSeek: layers without experts, the first ones; 0: the shape's
+  // Of shapes with layers of several kinds: a letter a layer, repeated; empty: the shape's.
+  std::string pattern = {};
 };
 
 struct SyntheticModel {
