@@ -178,7 +178,7 @@ Value attribute(const Value& subject, std::string_view name, Heap& heap) {
       if (is_method(subject, name)) return heap.method(subject, name);
       break;
     case Kind::name_space:
-      if (const Value* found = subject.name_space().attributes.find(Value::string(name))) {
+      if (const Value* found = heap.find(subject.name_space().attributes, Value::string(name))) {
         return *found;
       }
       return Value::undefined(name);
@@ -187,15 +187,14 @@ Value attribute(const Value& subject, std::string_view name, Heap& heap) {
     default:
       return Value::undefined(name);
   }
-  const Value* found = subject.dict().find(Value::string(name));
+  const Value* found = heap.find(subject.dict(), Value::string(name));
   return found != nullptr ? *found : Value::undefined(name);
 }
 
 Value item(const Value& subject, const Value& key, Heap& heap) {
   if (subject.is(Kind::undefined)) throw_undefined(subject);
   if (subject.is(Kind::dict)) {
-    if (!key.is(Kind::string)) heap.meter().elements(subject.dict().entries().size());
-    if (const Value* found = subject.dict().find(key)) return *found;
+    if (const Value* found = heap.find(subject.dict(), key)) return *found;
   } else if (key.is_integral() &&
              (subject.is(Kind::string) || (subject.is(Kind::list) && subject.list().can_index()))) {
     return element(subject, key.integer(), heap);

@@ -14,7 +14,11 @@ bool equal_dicts(const Dict& left, const Dict& right, Meter& meter) {
   meter.elements(left.entries().size());
   for (const Dict::Entry& entry : left.entries()) {
     const Value* other = right.find(entry.key);
-    if (!entry.key.is(Kind::string)) meter.elements(right.entries().size());
+    if (entry.key.is(Kind::string)) {
+      meter.name(entry.key.text().size(), 1 + std::min(right.entries().size(), Dict::kIndexFrom));
+    } else {
+      meter.elements(right.entries().size());
+    }
     if (other == nullptr || !equal(entry.value, *other, meter)) return false;
   }
   return true;
@@ -136,8 +140,7 @@ bool contains(const Value& container, const Value& item, Heap& heap) {
                   item.text().size()) != nullptr;
   }
   if (container.is(Kind::dict)) {
-    if (!item.is(Kind::string)) heap.meter().elements(container.dict().entries().size());
-    return container.dict().find(item) != nullptr;
+    return heap.find(container.dict(), item) != nullptr;
   }
   for (const Value& element : iterate(container, heap)) {
     if (equal(element, item, heap.meter())) return true;

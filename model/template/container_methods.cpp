@@ -33,8 +33,7 @@ Value view(Runtime& runtime, const Value& subject, const Arguments& arguments) {
 
 Value get(Runtime& runtime, const Value& subject, const Arguments& arguments) {
   const Parameters given(arguments, "get()", {"key", "default"}, 1);
-  if (!given[0].is(Kind::string)) runtime.meter.elements(subject.dict().entries().size());
-  if (const Value* found = subject.dict().find(given[0])) return *found;
+  if (const Value* found = runtime.heap.find(subject.dict(), given[0])) return *found;
   return given.given(1) ? given[1] : Value::none();
 }
 
@@ -113,7 +112,7 @@ Value update(Runtime& runtime, const Value& subject, const Arguments& arguments)
 
 Value set_default(Runtime& runtime, const Value& subject, const Arguments& arguments) {
   const Parameters given(arguments, "setdefault()", {"key", "default"}, 1);
-  const Value* found = subject.dict().find(given[0]);
+  const Value* found = runtime.heap.find(subject.dict(), given[0]);
   if (found != nullptr) return *found;
   const Value value = given.given(1) ? given[1] : Value::none();
   runtime.heap.set(subject.dict(), given[0], value);
@@ -123,7 +122,7 @@ Value set_default(Runtime& runtime, const Value& subject, const Arguments& argum
 Value pop_entry(Runtime& runtime, const Value& subject, const Arguments& arguments) {
   const Parameters given(arguments, "pop()", {"key", "default"}, 1);
   runtime.meter.step(1 + subject.dict().entries().size());
-  if (const Value* found = subject.dict().find(given[0])) {
+  if (const Value* found = runtime.heap.find(subject.dict(), given[0])) {
     const Value popped = *found;
     subject.dict().remove(given[0]);
     return popped;

@@ -81,6 +81,7 @@ Value Interpreter::dispatch(const Expression& expression, Scope& scope) {
 // The environment's functions come last: a variable of their name hides them.
 Value Interpreter::look_up(std::string_view name, const Scope& scope) const {
   for (const Scope* place = &scope; place != nullptr; place = place->parent) {
+    runtime_.meter.name(name.size());
     const auto found = place->variables.find(name);
     if (found != place->variables.end()) return found->second;
   }
@@ -245,6 +246,8 @@ void Interpreter::bind(const Macro& macro, const Arguments& arguments, Scope& sc
                 " arguments, not ", arguments.positional.size());
   }
   for (const NamedArgument& argument : arguments.named) {
+    runtime_.meter.elements(parameters.size());
+    runtime_.meter.name(argument.name.size(), parameters.size());
     const auto parameter = std::ranges::find(parameters, argument.name, &Parameter::name);
     const auto place = static_cast<size_t>(parameter - parameters.begin());
     const bool is_caller = argument.name == "caller" && parameter == parameters.end();
@@ -257,6 +260,7 @@ void Interpreter::bind(const Macro& macro, const Arguments& arguments, Scope& sc
   for (size_t i = 0; i < parameters.size(); ++i) {
     const Parameter& parameter = parameters[i];
     runtime_.meter.step();
+    runtime_.meter.name(parameter.name.size());
     if (i < arguments.positional.size()) {
       runtime_.heap.set(scope, parameter.name, arguments.positional[i]);
     } else if (!scope.variables.contains(parameter.name)) {

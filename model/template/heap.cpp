@@ -1,5 +1,6 @@
 #include "model/template/heap.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace sluice::jinja {
@@ -30,10 +31,23 @@ void Heap::set(Dict& dict, const Value& key, const Value& value) {
   if (key.is(Kind::list) || key.is(Kind::dict)) {
     throw Error(kind_name(key), " cannot be a key of a dict");
   }
-  // Keys that are no strings are looked for one by one; an index entry takes about 64 bytes.
-  meter_.elements(key.is(Kind::string) ? 0 : dict.entries().size());
-  meter_.memory(sizeof(Dict::Entry) + 64);
+  count_search(dict, key);
+  meter_.memory(sizeof(Dict::Entry) + 64);  // an index entry takes about 64 bytes
   dict.set(key, value);
+}
+
+const Value* Heap::find(const Dict& dict, const Value& key) {
+  count_search(dict, key);
+  return dict.find(key);
+}
+
+// Strings are looked for by an index, or among few entries; other keys one by one.
+void Heap::count_search(const Dict& dict, const Value& key) {
+  if (key.is(Kind::string)) {
+    meter_.name(key.text().size(), 1 + std::min(dict.entries().size(), Dict::kIndexFrom));
+  } else {
+    meter_.elements(dict.entries().size());
+  }
 }
 
 Namespace& Heap::name_space() { return add(name_spaces_, Namespace()); }
@@ -48,6 +62,7 @@ Scope& Heap::next_scope(Scope& used) {
 }
 
 void Heap::set(Scope& scope, std::string_view name, const Value& value) {
+  meter_.name(name.size());
   const bool is_new = scope.variables.insert_or_assign(name, value).second;
   if (is_new) meter_.memory(kVariableBytes);
 }

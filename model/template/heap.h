@@ -48,6 +48,8 @@ class Heap {
   void append(List& list, const Value& value);
   Dict& dict();
   void set(Dict& dict, const Value& key, const Value& value);
+  // Null if there is none.
+  const Value* find(const Dict& dict, const Value& key);
   Namespace& name_space();
   Scope& scope(Scope* parent);
   void set(Scope& scope, std::string_view name, const Value& value);
@@ -58,6 +60,7 @@ class Heap {
   Value method(const Value& subject, std::string_view name);
 
  private:
+  void count_search(const Dict& dict, const Value& key);
   template <class T>
   T& add(std::deque<T>& all, T made) {
     meter_.memory(sizeof(T) + 16);

@@ -12,7 +12,7 @@ class ItemGetter {
  public:
   // attribute: names and places with dots between them, or an integer. Throws Error for another
   // kind. Borrows its text.
-  explicit ItemGetter(const Value& attribute);
+  ItemGetter(const Value& attribute, Meter& meter);
   // Undefined where there is none; an Error where a step before the last is undefined.
   Value get(const Value& subject, Heap& heap) const;
 

@@ -203,7 +203,9 @@ class Writer {
     const Nesting nesting(heap_.meter());
     std::vector<std::pair<std::string, const Value*>> entries;
     for (const Dict::Entry& entry : dict.entries()) {
-      heap_.meter().bytes(entry.key.is(Kind::string) ? entry.key.text().size() : 1);
+      // Sorting compares each with some 16 others.
+      const size_t bytes = entry.key.is(Kind::string) ? entry.key.text().size() : 1;
+      heap_.meter().bytes(style_.sort_keys ? 16 * bytes : bytes);
       entries.emplace_back(key_text(entry.key), &entry.value);
     }
     if (style_.sort_keys) {

@@ -47,6 +47,9 @@ class Meter {
   // To be called before `bytes` bytes or `count` elements are worked through.
   void bytes(uint64_t bytes) { step(1 + bytes / 16); }
   void elements(uint64_t count) { step(1 + count / 4); }
+  // Before a name of `bytes` bytes is hashed, or compared with `count` others; nothing for the
+  // short names that templates have.
+  void name(uint64_t bytes, uint64_t count = 1) { step(bytes / 16 * count); }
 
  private:
   friend class Nesting;

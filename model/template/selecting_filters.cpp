@@ -35,7 +35,7 @@ std::string_view leading_name(const Arguments& arguments, size_t index, std::str
 Value map_attribute(Runtime& runtime, const Value& subject, const Arguments& arguments) {
   const Parameters given(arguments, "map", {"attribute", "default"}, 1);
   if (!arguments.positional.empty()) throw Error("map: expected only named arguments");
-  const ItemGetter getter(given[0]);
+  const ItemGetter getter(given[0], runtime.meter);
   List& result = runtime.heap.list(List::Flavor::generator);
   for (const Value& element : iterate(subject, runtime.heap)) {
     runtime.meter.step();
@@ -85,7 +85,7 @@ template <bool wanted>
 Value select_by_attribute(Runtime& runtime, const Value& subject, const Arguments& arguments) {
   constexpr std::string_view kCallee = wanted ? "selectattr" : "rejectattr";
   if (arguments.positional.empty()) throw Error(kCallee, ": expected the name of an attribute");
-  const ItemGetter getter(arguments.positional[0]);
+  const ItemGetter getter(arguments.positional[0], runtime.meter);
   return filtered(runtime, subject, arguments, wanted, &getter, 1, kCallee);
 }
 
@@ -97,7 +97,7 @@ constexpr Function kFilters[] = {{"map", map},
 
 }  // namespace
 
-ItemGetter::ItemGetter(const Value& attribute) {
+ItemGetter::ItemGetter(const Value& attribute, Meter& meter) {
   if (attribute.is_integral()) {
     steps_.push_back(attribute);
     return;
@@ -106,6 +106,7 @@ ItemGetter::ItemGetter(const Value& attribute) {
     throw Error("the name of an attribute is ", kind_name(attribute), "; expected a string");
   }
   std::string_view rest = attribute.text();
+  meter.elements(rest.size());
   while (true) {
     const size_t dot = std::min(rest.find('.'), rest.size());
     steps_.push_back(step_of(rest.substr(0, dot)));

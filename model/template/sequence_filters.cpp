@@ -22,7 +22,8 @@ class SortKey {
  public:
   SortKey(Runtime& runtime, const Value* attribute, bool case_sensitive)
       : runtime_(runtime), case_sensitive_(case_sensitive) {
-    if (attribute != nullptr && !attribute->is(Kind::none)) getter_.emplace(*attribute);
+    if (attribute != nullptr && !attribute->is(Kind::none))
+      getter_.emplace(*attribute, runtime.meter);
   }
   Value of(const Value& element) const {
     const Value key = getter_ ? getter_->get(element, runtime_.heap) : element;
@@ -135,7 +136,7 @@ Value join(Runtime& runtime, const Value& subject, const Arguments& arguments) {
   const Parameters given(arguments, "join", {"d", "attribute"}, 0);
   const Value separator = given.given(0) ? to_string(given[0], runtime.heap) : Value::string({});
   std::optional<ItemGetter> getter;
-  if (given.given(1) && !given[1].is(Kind::none)) getter.emplace(given[1]);
+  if (given.given(1) && !given[1].is(Kind::none)) getter.emplace(given[1], runtime.meter);
   TextBuilder out(runtime.heap);
   bool first = true;
   for (const Value& element : elements(runtime, subject)) {
@@ -198,7 +199,7 @@ Value items(Runtime& runtime, const Value& subject, const Arguments& arguments) 
 Value sum(Runtime& runtime, const Value& subject, const Arguments& arguments) {
   const Parameters given(arguments, "sum", {"attribute", "start"}, 0);
   std::optional<ItemGetter> getter;
-  if (given.given(0) && !given[0].is(Kind::none)) getter.emplace(given[0]);
+  if (given.given(0) && !given[0].is(Kind::none)) getter.emplace(given[0], runtime.meter);
   Value total = given.given(1) ? given[1] : Value::integer(0);
   for (const Value& element : elements(runtime, subject)) {
     total = arithmetic(Operator::add, total, getter ? getter->get(element, runtime.heap) : element,

@@ -56,6 +56,7 @@ Value tojson(Runtime& runtime, const Value& subject, const Arguments& arguments)
     constexpr int64_t kMaxIndent = 64;
     style.item_separator = ",";
     if (given[1].is(Kind::string)) {
+      runtime.meter.bytes(given[1].text().size());
       style.indent = std::string(given[1].text());
     } else {
       const int64_t width = given.integer(1, 0);
@@ -69,6 +70,7 @@ Value tojson(Runtime& runtime, const Value& subject, const Arguments& arguments)
         !separators[1].is(Kind::string)) {
       throw Error("tojson: expected separators of two strings");
     }
+    runtime.meter.bytes(separators[0].text().size() + separators[1].text().size());
     style.item_separator = separators[0].text();
     style.key_separator = separators[1].text();
   }
@@ -199,6 +201,7 @@ Value indent(Runtime& runtime, const Value& subject, const Arguments& arguments)
   constexpr int64_t kMaxIndent = 1000;
   std::string margin(4, ' ');
   if (given.given(0) && given[0].is(Kind::string)) {
+    runtime.meter.bytes(given[0].text().size());
     margin = given[0].text();
   } else if (given.given(0)) {
     const int64_t width = std::max<int64_t>(given.integer(0, 4), 0);

@@ -140,14 +140,14 @@ class Dict {
   //   Requires: key is hashable (no list, no dict).
   void set(const Value& key, const Value& value);
   bool remove(const Value& key);
+  // From so many entries on, strings are found by hash; before, one by one.
+  static constexpr size_t kIndexFrom = 12;
 
  private:
   size_t place_of(const Value& key) const;  // entries_.size() if absent
   void index_strings();
 
   std::vector<Entry> entries_;
-  // Places of string keys, from kIndexFrom entries on.
-  static constexpr size_t kIndexFrom = 12;
   std::unordered_map<std::string_view, size_t> places_;
 };
 

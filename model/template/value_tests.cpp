@@ -66,8 +66,13 @@ bool is_cased(const Value& v, bool (*wanted)(char32_t), bool (*other)(char32_t))
   });
   return found && !contrary;
 }
-bool is_upper_text(const Value& v) { return is_cased(v, is_upper, is_lower); }
-bool is_lower_text(const Value& v) { return is_cased(v, is_lower, is_upper); }
+// A test of all characters.
+template <bool (*wanted)(char32_t), bool (*other)(char32_t)>
+Value cased(Runtime& runtime, const Value& subject, const Arguments& arguments) {
+  const Parameters given(arguments, "the test", {}, 0);
+  if (subject.is(Kind::string)) runtime.meter.bytes(subject.text().size());
+  return Value::boolean(is_cased(subject, wanted, other));
+}
 
 Value divisible_by(Runtime&, const Value& subject, const Arguments& arguments) {
   const Parameters given(arguments, "divisibleby", {"num"}, 1);
@@ -76,8 +81,9 @@ Value divisible_by(Runtime&, const Value& subject, const Arguments& arguments) {
   return Value::boolean(divisor == -1 || integer_of(subject) % divisor == 0);
 }
 
-Value same_as(Runtime&, const Value& subject, const Arguments& arguments) {
+Value same_as(Runtime& runtime, const Value& subject, const Arguments& arguments) {
   const Parameters given(arguments, "sameas", {"other"}, 1);
+  if (subject.is(Kind::string)) runtime.meter.bytes(subject.text().size());
   return Value::boolean(subject.kind() == given[0].kind() && subject.same_object(given[0]));
 }
 
@@ -105,8 +111,8 @@ constexpr Function kTests[] = {
     {"odd", simple<is_odd>},
     {"even", simple<is_even>},
     {"escaped", simple<is_escaped>},
-    {"upper", simple<is_upper_text>},
-    {"lower", simple<is_lower_text>},
+    {"upper", cased<is_upper, is_lower>},
+    {"lower", cased<is_lower, is_upper>},
     {"divisibleby", divisible_by},
     {"sameas", same_as},
     {"filter", names_one<find_filter>},

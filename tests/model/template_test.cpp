@@ -122,6 +122,31 @@ TEST(Template, EndsInBoundedSteps) {
               HasSubstr("steps"));
 }
 
+// Work on long texts that leaves nothing behind.
+TEST(Template, LongTextsCountWhereverTheyAreLookedAt) {
+  const std::string variables =
+      "{\"s\": \"" + std::string(50'000, 'a') + "\", \"t\": \"" + std::string(50'000, 'a') + "\"}";
+  const std::string name(50'000, 'n');
+  for (const std::string& body : {
+           std::string("{{ s is lower }}"),
+           std::string("{{ s is sameas t }}"),
+           std::string("{{ {}[s] }}"),
+           std::string("{{ s in {t: 1} }}"),
+           std::string("{{ {}.get(s) }}"),
+           std::string("{{ '' | indent(s) }}"),
+           std::string("{{ 1 | tojson(indent=s) }}"),
+           std::string("{{ [] | map(attribute=s) | list }}"),
+           "{{ " + name + " is defined }}",
+           "{% set " + name + " = 1 %}",
+           "{{ m(" + name + "=1) }}",
+       }) {
+    const std::string text = "{% macro m(" + name + ") %}{% endmacro %}" +
+                             "{% for i in range(100) %}" + body + "{% endfor %}";
+    EXPECT_THAT(template_error(text, variables, {.steps = 100'000}), HasSubstr("steps"))
+        << body.substr(0, 40);
+  }
+}
+
 TEST(Template, EndsInBoundedMemory) {
   const jinja::Limits limits = {.memory_bytes = 1'000'000};
   const std::string doubling =
