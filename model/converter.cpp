@@ -131,6 +131,7 @@ class Conversion {
 
   ConvertResult run() {
     if (has_journal_of(options_.out, identity_)) return clean_up_finished();
+    check_loadable(options_.model, config_);  // a tensor that is nobody's: now, not hours later
     bool any_finished = false;
     ModelDirectoryWriter writer(options_.out, ModelDirectoryWriter::Unfinished::resume);
     try {

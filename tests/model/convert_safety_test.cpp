@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "model/convert_pipeline.h"
@@ -130,6 +131,22 @@ TEST_F(Convert, BadTargetsAndSettingsAreErrorsBeforeAnythingIsWritten) {
   options = options_for(model, out());
   options.memory_bytes = 1'000'000;
   expect_error([&] { convert_model(options, {}); }, "--memory-gb");
+  expect_nothing_left();
+}
+
+// The tensors of a layer that config.json does not have.
+TEST_F(Convert, ATensorThatIsNobodysIsAnErrorBeforeAnythingIsWritten) {
+  const fs::path model = out("model");
+  fs::copy(kGoldens + "qwen3", model, fs::copy_options::recursive);
+  nlohmann::json config = nlohmann::json::parse(read_file(model / "config.json"));
+  const auto last = config.at("num_hidden_layers").get<uint32_t>() - 1;
+  config["num_hidden_layers"] = last;
+  config.erase("layer_types");
+  std::ofstream(model / "config.json") << config.dump();
+  ConvertEvents events;
+  events.planned = [](const ConvertPlan&, size_t) { ADD_FAILURE() << "it has begun"; };
+  expect_error([&] { convert_model(options_for(model, out()), events); },
+               "model.layers." + std::to_string(last));
   expect_nothing_left();
 }
 
