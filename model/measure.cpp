@@ -3,6 +3,10 @@
 #include <malloc.h>
 
 #include <algorithm>
+#include <functional>
+#include <set>
+#include <string>
+#include <string_view>
 
 #include "io/error.h"
 #include "model/families.h"
@@ -31,20 +35,21 @@ uint64_t choose_context(const ModelOptions& options, const ModelConfig& config) 
 // result by being ignored.
 void check_all_tensors_used(const Checkpoint& checkpoint, const Trunk& trunk,
                             const ModelConfig& config, std::span<const ExpertNames> experts) {
-  const auto starts_with = [](const std::string& name, const std::string& prefix) {
-    return name.compare(0, prefix.size() + 1, prefix + ".") == 0;
+  std::set<std::string, std::less<>> prefixes;
+  for (const ExpertNames& names : experts) {
+    prefixes.insert(names.per_expert_prefix);
+    prefixes.insert(names.stacked_prefixes.begin(), names.stacked_prefixes.end());
+  }
+  const auto is_of_experts = [&](std::string_view name) {
+    for (size_t dot = name.find('.'); dot != name.npos; dot = name.find('.', dot + 1)) {
+      if (prefixes.contains(name.substr(0, dot))) return true;
+    }
+    return false;
   };
   for (const TensorInfo& tensor : checkpoint.tensors()) {
     if (tensor.size_bytes == 0 || trunk.uses(tensor.name)) continue;
     if (may_ignore_tensor(config, tensor.name)) continue;
-    const bool of_experts =
-        std::any_of(experts.begin(), experts.end(), [&](const ExpertNames& names) {
-          return starts_with(tensor.name, names.per_expert_prefix) ||
-                 std::any_of(
-                     names.stacked_prefixes.begin(), names.stacked_prefixes.end(),
-                     [&](const std::string& prefix) { return starts_with(tensor.name, prefix); });
-        });
-    if (of_experts) continue;  // the expert source has checked those
+    if (is_of_experts(tensor.name)) continue;  // the expert source has checked those
     throw Error(checkpoint.files()[tensor.file], ": tensor ", tensor.name, " ",
                 shape_text(tensor.shape), " is not part of a ", config.model_type,
                 " model as config.json describes it; running without it would give wrong output. "
