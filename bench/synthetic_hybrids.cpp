@@ -41,13 +41,7 @@ constexpr uint64_t kKernel = 4;  // of causal convolutions
 class Tensors {
  public:
   void add(const std::string& name, std::vector<uint64_t> shape, DType dtype = DType::bf16) {
-    TensorInfo tensor;
-    tensor.name = name;
-    tensor.dtype = dtype;
-    tensor.size_bytes = dtype_bytes(dtype);
-    for (const uint64_t n : shape) tensor.size_bytes *= n;
-    tensor.shape = std::move(shape);
-    tensors_.push_back(std::move(tensor));
+    tensors_.push_back(synthetic_tensor(name, dtype, std::move(shape)));
   }
   void matrix(const std::string& path, uint64_t rows, uint64_t cols) {
     add(path + ".weight", {rows, cols});

@@ -43,13 +43,7 @@ class Builder {
   std::vector<TensorInfo> take() { return std::move(tensors_); }
 
   void add(const std::string& name, DType dtype, std::vector<uint64_t> shape) {
-    TensorInfo tensor;
-    tensor.name = name;
-    tensor.dtype = dtype;
-    tensor.size_bytes = dtype_bytes(dtype);
-    for (const uint64_t n : shape) tensor.size_bytes *= n;
-    tensor.shape = std::move(shape);
-    tensors_.push_back(std::move(tensor));
+    tensors_.push_back(synthetic_tensor(name, dtype, std::move(shape)));
   }
 
   void add_plain(const std::string& name, std::vector<uint64_t> shape) {
@@ -215,6 +209,16 @@ Json deepseek_config(const Shape& s, const std::string& format) {
 }
 
 }  // namespace
+
+TensorInfo synthetic_tensor(const std::string& name, DType dtype, std::vector<uint64_t> shape) {
+  TensorInfo tensor;
+  tensor.name = name;
+  tensor.dtype = dtype;
+  tensor.size_bytes = dtype_bytes(dtype);
+  for (const uint64_t n : shape) tensor.size_bytes *= n;
+  tensor.shape = std::move(shape);
+  return tensor;
+}
 
 std::vector<std::string> synthetic_shapes() {
   std::vector<std::string> names;

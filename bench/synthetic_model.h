@@ -25,6 +25,8 @@ struct SyntheticModel {
   std::string config;               // config.json
 };
 
+// Without a place in a file.
+TensorInfo synthetic_tensor(const std::string& name, DType dtype, std::vector<uint64_t> shape);
 std::vector<std::string> synthetic_shapes();
 // "bf16", "f16", "f32": everything. "f8": projections in F8 with a scale for 128 × 128 weights, the
 // rest bf16, as DeepSeek-V3 is published. "tq2": experts in TurboQuant of 2 bits in the MLX layout,

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "model/template/characters.h"
+#include "model/template/heap.h"
 #include "model/template/operators.h"
 
 namespace sluice::jinja {
@@ -14,11 +15,7 @@ bool equal_dicts(const Dict& left, const Dict& right, Meter& meter) {
   meter.elements(left.entries().size());
   for (const Dict::Entry& entry : left.entries()) {
     const Value* other = right.find(entry.key);
-    if (entry.key.is(Kind::string)) {
-      meter.name(entry.key.text().size(), 1 + std::min(right.entries().size(), Dict::kIndexFrom));
-    } else {
-      meter.elements(right.entries().size());
-    }
+    count_search(right, entry.key, meter);
     if (other == nullptr || !equal(entry.value, *other, meter)) return false;
   }
   return true;

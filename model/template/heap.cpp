@@ -11,6 +11,14 @@ constexpr uint64_t kVariableBytes = sizeof(std::pair<std::string_view, Value>) +
 
 }  // namespace
 
+void count_search(const Dict& dict, const Value& key, Meter& meter) {
+  if (key.is(Kind::string)) {
+    meter.name(key.text().size(), 1 + std::min(dict.entries().size(), Dict::kIndexFrom));
+  } else {
+    meter.elements(dict.entries().size());
+  }
+}
+
 std::string_view Heap::keep(std::string text) {
   meter_.memory(text.size());
   return add(strings_, std::move(text));
@@ -31,23 +39,14 @@ void Heap::set(Dict& dict, const Value& key, const Value& value) {
   if (key.is(Kind::list) || key.is(Kind::dict)) {
     throw Error(kind_name(key), " cannot be a key of a dict");
   }
-  count_search(dict, key);
+  count_search(dict, key, meter_);
   meter_.memory(sizeof(Dict::Entry) + 64);  // an index entry takes about 64 bytes
   dict.set(key, value);
 }
 
 const Value* Heap::find(const Dict& dict, const Value& key) {
-  count_search(dict, key);
+  count_search(dict, key, meter_);
   return dict.find(key);
-}
-
-// Strings are looked for by an index, or among few entries; other keys one by one.
-void Heap::count_search(const Dict& dict, const Value& key) {
-  if (key.is(Kind::string)) {
-    meter_.name(key.text().size(), 1 + std::min(dict.entries().size(), Dict::kIndexFrom));
-  } else {
-    meter_.elements(dict.entries().size());
-  }
 }
 
 Namespace& Heap::name_space() { return add(name_spaces_, Namespace()); }

@@ -33,6 +33,9 @@ struct Loop {
   Value last_changed;  // what changed() was asked last, as a tuple
 };
 
+// Counts looking for a key: strings by an index, or among few entries; others one by one.
+void count_search(const Dict& dict, const Value& key, Meter& meter);
+
 class Heap {
  public:
   explicit Heap(Meter& meter) : meter_(meter) {}
@@ -60,7 +63,6 @@ class Heap {
   Value method(const Value& subject, std::string_view name);
 
  private:
-  void count_search(const Dict& dict, const Value& key);
   template <class T>
   T& add(std::deque<T>& all, T made) {
     meter_.memory(sizeof(T) + 16);
