@@ -72,6 +72,7 @@ ExpertCache::Lease ExpertCache::acquire(ExpertKey key) {
   if (slots_[slot].speculative_unused) {
     slots_[slot].speculative_unused = false;
     ++statistics_.speculative_used;
+    statistics_.bytes_foreseen += expert_bytes_;
   }
   add_lease(slots_[slot]);
   return {outcome, slot};
@@ -83,7 +84,6 @@ ExpertCache::Lease ExpertCache::prefetch(ExpertKey key) {
   if (slot != kNoSlot) return {ready(slot) ? Outcome::hit : Outcome::in_flight, slot};
   slot = start_load(index);
   if (slot == kNoSlot) return {Outcome::full, kNoSlot};
-  slots_[slot].loader_lease = true;
   slots_[slot].speculative_unused = true;
   add_lease(slots_[slot]);
   ++statistics_.speculative_loads;
@@ -92,21 +92,22 @@ ExpertCache::Lease ExpertCache::prefetch(ExpertKey key) {
 }
 
 void ExpertCache::release(uint32_t slot, Retention retention) {
-  SLUICE_CHECK(slot < slots());
-  // prefetch()'s own lease ends with the load, by nobody's release.
-  SLUICE_CHECK(slots_[slot].leases > (slots_[slot].loader_lease ? 1u : 0u));
-  drop_lease(slot, retention);
+  SLUICE_CHECK(slot < slots() && slots_[slot].leases > 0);
+  Slot& released = slots_[slot];
+  if (--released.leases > 0) return;
+  --leased_;
+  if (released.state == State::failed) {
+    push_free(slot);
+  } else if (released.state == State::ready && !released.pinned) {
+    make_evictable(slot, retention);
+  }
 }
 
 void ExpertCache::complete(uint32_t slot) {
   SLUICE_CHECK(slot < slots() && slots_[slot].state == State::loading);
   slots_[slot].state = State::ready;
-  if (slots_[slot].loader_lease) {
-    slots_[slot].loader_lease = false;
-    drop_lease(slot, Retention::keep);
-  } else if (slots_[slot].leases == 0) {
-    make_evictable(slot, Retention::keep);  // every demand gave up before the load ended
-  }
+  // Else everyone gave up before the load ended.
+  if (slots_[slot].leases == 0) make_evictable(slot, Retention::keep);
 }
 
 void ExpertCache::fail(uint32_t slot) {
@@ -116,12 +117,7 @@ void ExpertCache::fail(uint32_t slot) {
   failing.state = State::failed;
   slot_of_key_[failing.key] = kNoSlot;
   failing.speculative_unused = false;
-  if (failing.loader_lease) {
-    failing.loader_lease = false;
-    drop_lease(slot, Retention::keep);
-  } else if (failing.leases == 0) {
-    push_free(slot);  // every demand gave up before the load ended
-  }
+  if (failing.leases == 0) push_free(slot);  // everyone gave up before the load ended
 }
 
 bool ExpertCache::resident(ExpertKey key) const {
@@ -188,17 +184,6 @@ void ExpertCache::make_evictable(uint32_t slot, Retention retention) {
   policy_->insert(slot, {.key = slots_[slot].key, .at = slots_[slot].used_at}, retention);
 }
 
-void ExpertCache::drop_lease(uint32_t slot, Retention retention) {
-  Slot& dropped = slots_[slot];
-  if (--dropped.leases > 0) return;
-  --leased_;
-  if (dropped.state == State::failed) {
-    push_free(slot);
-  } else if (dropped.state == State::ready && !dropped.pinned) {
-    make_evictable(slot, retention);
-  }
-}
-
 void ExpertCache::push_free(uint32_t slot) {
   slots_[slot].state = State::empty;
   slots_[slot].next_free = first_free_;
@@ -221,7 +206,6 @@ void ExpertCache::check_invariants() const {
     if (slot.state == State::failed) SLUICE_CHECK(slot.leases > 0);
     if (slot.state == State::empty) SLUICE_CHECK(slot.leases == 0);
     if (slot.pinned) SLUICE_CHECK(slot.state == State::ready);
-    if (slot.loader_lease) SLUICE_CHECK(slot.state == State::loading && slot.leases > 0);
     leased += slot.leases > 0;
     pinned += slot.pinned;
     evictable += may_go;

@@ -56,7 +56,11 @@ struct CacheStatistics {
   uint64_t bytes_demanded = 0;    // by all demands, hit or not
   uint64_t bytes_missed = 0;      // by the misses among them
   uint64_t bytes_speculated = 0;  // loaded by prefetch()
+  uint64_t bytes_foreseen = 0;    // of bytes_demanded: those of speculative_used
   uint64_t pinned_hits = 0;       // of hits: on pinned experts
+
+  // Of bytes_demanded, those that no read was needed for: neither then nor ahead.
+  uint64_t bytes_kept() const { return bytes_demanded - bytes_missed - bytes_foreseen; }
 };
 
 class ExpertCache {
@@ -96,9 +100,8 @@ class ExpertCache {
   // Takes a lease on the expert's slot (unless full). Counted as a demand, except when full. O(1).
   // Every acquire of a loading key takes its own lease; the loader alone says complete() or fail().
   Lease acquire(ExpertKey key);
-  // As acquire for speculation: counted apart, full unless a slot is free or evictable; a hit or an
-  // in-flight load takes no lease and is reported as such. A miss holds a lease until
-  // complete/fail, after which the slot is ready and unleased.
+  // As acquire for speculation: counted apart. A hit or an in-flight load takes no lease and is
+  // reported as such; a miss takes one, and the slot is the caller's to fill.
   Lease prefetch(ExpertKey key);
   // Ends one lease; the last one makes the slot evictable. Requires: leased.
   void release(uint32_t slot, Retention retention = Retention::keep);
@@ -144,7 +147,6 @@ class ExpertCache {
     uint64_t used_at = 0;          // when it was last leased, by lease_count_
     State state = State::empty;
     bool pinned = false;
-    bool loader_lease = false;        // one of the leases is prefetch()'s own, until the load ends
     bool speculative_unused = false;  // loaded by prefetch(), not demanded so far
   };
 
@@ -153,7 +155,6 @@ class ExpertCache {
   uint32_t start_load(uint32_t key);
   void add_lease(Slot& slot);
   void make_evictable(uint32_t slot, Retention retention);
-  void drop_lease(uint32_t slot, Retention retention);
   void push_free(uint32_t slot);
 
   uint32_t experts_;

@@ -51,6 +51,9 @@ Activations Activations::layout(Arena& arena, const ModelConfig& config, const R
     a.gathered = arena.take<float>(uint64_t{a.mlp_vectors} * config.expert_width());
     a.chosen = arena.take<uint32_t>(chunk * config.experts_per_token);
     a.chosen_weights = arena.take<float>(chunk * config.experts_per_token);
+    a.foreseen_input = arena.take<float>(config.hidden);
+    a.foreseen_weights = arena.take<float>(config.experts_per_token);
+    a.foreseen = arena.take<uint32_t>(config.experts_per_token);
     a.pairs = arena.take<uint32_t>(chunk * config.experts_per_token);
     a.first_pair = arena.take<uint32_t>(uint64_t{config.experts} + 1);
     a.gathered_inputs =

@@ -11,6 +11,11 @@ class Block {
   // x, y [run.tokens, hidden], not the same array. May write any activation but hidden and x.
   // Throws Error on a failed read of an expert.
   virtual void forward(const float* x, Run& run, float* y) const = 0;
+  // Whether it streams experts.
+  virtual bool has_experts() const { return false; }
+  // x [hidden]: about what forward() will soon get. Has the experts read ahead that it would choose
+  // of these (Run::look_ahead). Writes the activations foreseen*, router* and inputs.
+  virtual void foresee(const float* /*x*/, Run& /*run*/) const {}
 };
 
 }  // namespace sluice

@@ -34,13 +34,18 @@ struct DecoderParts {
 
 class Decoder final : public Network {
  public:
-  explicit Decoder(DecoderParts parts) : parts_(std::move(parts)) {}
+  explicit Decoder(DecoderParts parts);
 
   bool forward(std::span<const uint32_t> ids, Run& run) const override;
   void logits(const float* hidden, uint32_t n, Run& run, float* logits) const override;
 
  private:
+  void foresee(const ResidualBlock& next, Run& run) const;
+
   DecoderParts parts_;
+  // For every block in the order of computation: the next one behind it that streams experts, or
+  // null.
+  std::vector<const ResidualBlock*> next_experts_;
 };
 
 }  // namespace sluice

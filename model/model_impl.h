@@ -13,6 +13,7 @@
 #include "model/session.h"
 #include "model/trunk.h"
 #include "model/workers.h"
+#include "stream/look_ahead_trial.h"
 
 namespace sluice {
 
@@ -35,10 +36,21 @@ struct Model::Impl {
   RecurrentShape recurrent_shape;
   std::optional<Workers> workers;
   std::optional<ExpertStream> stream;
+  LookAheadTrial look_ahead_trial;
   PinReport pins;
   std::optional<RoutingRecorder> recorder;  // none: nobody wants to know
   std::optional<Trunk> trunk;
   std::unique_ptr<const Network> network;
+
+  // For the next token: how many experts of a layer to read ahead.
+  uint32_t look_ahead() const {
+    if (options.look_ahead) return *options.look_ahead;
+    return look_ahead_trial.on() ? (3 * config.experts_per_token + 3) / 4 : 0;
+  }
+  uint64_t bytes_read() const {
+    const ReadStatistics reads = queue->statistics();
+    return reads.bytes_demanded + reads.bytes_speculated;
+  }
 
   ComputeContext compute() {
     return {.kernels = &kernels::table(), .workers = &*workers, .compute = options.compute};

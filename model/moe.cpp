@@ -87,6 +87,7 @@ void Moe::forward(const float* x, Run& run, float* y) const {
   const bool sweep = run.tokens >= kSweepTokens;
   ExpertStream::Fetch fetch =
       run.experts->fetch(source_layer_, wanted, sweep ? FetchMode::sweep : FetchMode::decode);
+  if (run.while_reading) run.while_reading();
   // The reads are under way. The shared expert uses the same scratch as the routed ones, so it is
   // done before their inputs are prepared.
   if (shared_) {
@@ -129,6 +130,12 @@ void Moe::forward(const float* x, Run& run, float* y) const {
     for (const Ready& expert : ready) fetch.release(expert.fetch_index);
   }
   sum_experts(run, y);
+}
+
+void Moe::foresee(const float* x, Run& run) const {
+  router_.foresee(x, run);
+  const uint32_t count = std::min(run.look_ahead, top_k_);
+  run.experts->look_ahead(source_layer_, {run.activations->foreseen, count});
 }
 
 // x [tokens, hidden] as the experts read it, [tokens, inputs_].

@@ -51,6 +51,8 @@ class Moe final : public Block {
       const ExpertSource& source, uint32_t source_layer, ExpertForm form = {});
 
   void forward(const float* x, Run& run, float* y) const override;
+  bool has_experts() const override { return true; }
+  void foresee(const float* x, Run& run) const override;
 
  private:
   // Of kMaxProjections matrices of an expert, those that read the block's input come first, and the

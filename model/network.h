@@ -61,7 +61,10 @@ struct Activations {
   float* expert_rows = nullptr;  // [chunk * experts_per_token, expert_width]: every expert's output
   float* gathered = nullptr;     // [mlp_vectors, expert_width]: outputs of the experts at hand
   uint32_t* chosen = nullptr;    // [chunk, experts_per_token]: expert ids in router order
-  float* chosen_weights = nullptr;  // [chunk, experts_per_token]
+  float* chosen_weights = nullptr;    // [chunk, experts_per_token]
+  float* foreseen_input = nullptr;    // [hidden]: what the next layer of experts will about read
+  float* foreseen_weights = nullptr;  // [experts_per_token]
+  uint32_t* foreseen = nullptr;       // [experts_per_token]: what it will likely choose
   uint32_t* pairs = nullptr;  // [chunk * experts_per_token]: token * k + rank, grouped by expert
   uint32_t* first_pair = nullptr;  // [experts + 1]: where each expert's pairs start
   InputScratch inputs;             // of the network's own matrices, [chunk]
@@ -82,6 +85,11 @@ struct Run {
   uint64_t position = 0;  // of the first token
   uint32_t tokens = 0;
   RoutingObserver* routing = nullptr;  // told of every token's experts; null: nobody is
+  // Of the experts that the next layer will likely want, how many to read ahead. 0: none.
+  uint32_t look_ahead = 0;
+  // To be called by a block of experts once its own reads are under way; says what the next one
+  // will likely want. Empty: nobody looks ahead.
+  std::function<void()> while_reading = {};
   // Asked between layers; true abandons the call.
   const std::function<bool()>* should_stop = nullptr;
 };

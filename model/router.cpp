@@ -112,4 +112,12 @@ void Router::forward(const float* x, Run& run) const {
   });
 }
 
+void Router::foresee(const float* x, Run& run) const {
+  Activations& a = *run.activations;
+  const LinearCall call[] = {{&weight_, a.router, rule_.experts}};
+  apply_linears(run.compute, call, x, hidden_, 1, a.inputs);
+  rule_.choose(*run.compute.kernels, a.router, a.router_scores, a.router_order, a.foreseen,
+               a.foreseen_weights);
+}
+
 }  // namespace sluice

@@ -60,6 +60,8 @@ class Router {
 
   // Of x [tokens, hidden]: activations->chosen and chosen_weights.
   void forward(const float* x, Run& run) const;
+  // Of x [hidden], what forward would choose: activations->foreseen.
+  void foresee(const float* x, Run& run) const;
 
  private:
   uint32_t hidden_;

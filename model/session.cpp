@@ -1,6 +1,7 @@
 #include "model/session.h"
 
 #include <algorithm>
+#include <chrono>
 
 #include "io/error.h"
 #include "model/model_impl.h"
@@ -94,6 +95,7 @@ struct Session::Impl {
             .position = position,
             .tokens = tokens,
             .routing = nullptr,
+            .look_ahead = tokens == 1 ? model.look_ahead() : 0,
             .should_stop = nullptr};
   }
 
@@ -139,7 +141,13 @@ std::span<const float> Session::prefill(std::span<const uint32_t> ids, const Log
 }
 
 std::span<const float> Session::decode(uint32_t id) {
-  return impl_->advance({&id, 1}, {}, {}, {}, impl_->recorder(), 0);
+  Model::Impl& model = impl_->model;
+  const auto start = std::chrono::steady_clock::now();
+  const uint64_t read_before = model.bytes_read();
+  const std::span<const float> logits = impl_->advance({&id, 1}, {}, {}, {}, impl_->recorder(), 0);
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+  model.look_ahead_trial.token(took.count(), model.bytes_read() - read_before);
+  return logits;
 }
 
 }  // namespace sluice

@@ -4,7 +4,7 @@
 // order, then a slot is taken for each missing one, and all are released before the next record.
 // So a replay that begins with an empty cache gives the very hits, misses and evictions of a run
 // that decoded the same tokens from its first one on, with as many slots and the same policy
-// (tests/model/trace_replay_test.cpp). Prefetching is not part of it. Threads: any.
+// (tests/model/calibration_test.cpp). Prefetching is not part of it. Threads: any.
 #pragma once
 
 #include <cstdint>

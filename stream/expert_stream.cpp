@@ -1,33 +1,25 @@
 #include "stream/expert_stream.h"
 
 #include <algorithm>
-#include <array>
 #include <chrono>
-#include <cstring>
+#include <optional>
 
 #include "io/check.h"
 #include "io/error.h"
+#include "stream/expert_loads.h"
+#include "stream/look_ahead.h"
 
 namespace sluice {
 namespace {
 
-// Staging buffers: the pieces that are at the device at once (ModelOptions::io_depth is 16), as
-// more could not be filled any faster.
-constexpr uint32_t kMaxStagingBuffers = 16;
 // What a sweep's ring should hold: twice the pieces that are at the device at once, so that the
 // next experts are on their way while the ones that landed are computed.
 constexpr uint64_t kSweepPieces = 32;
 // A sweep takes at most this share of the slots from what decode has warmed.
 constexpr uint32_t kSweepShare = 4;
 
-constexpr uint32_t kNoBuffer = 0xffffffff;
-
 uint64_t expert_keys(const ExpertSource& source) {
   return uint64_t{source.layers()} * source.experts();
-}
-
-uint64_t staging_buffers(const ExpertSource& source, uint64_t slots) {
-  return source.packed() ? std::min<uint64_t>(slots, kMaxStagingBuffers) : 0;
 }
 
 uint32_t sweep_ring(const ExpertSource& source, uint32_t slots, uint32_t asked) {
@@ -68,31 +60,23 @@ ReadStatistics operator-(const ReadStatistics& now, const ReadStatistics& before
 //
 //   waiting ──slot leased, reads submitted──► loading ──landed──► ready ──next()──► handed ──►
 //   released
-//      (residents start at ready)                │ a read failed                        release()
-//                                                └──────────────────────────────────────────►
+//      (residents start at ready, those that    │ a read failed                        release()
+//       are being read ahead at loading)        └──────────────────────────────────────────►
 //                                                released
 enum class Phase : uint8_t { waiting, loading, ready, handed, released };
 
 struct Item {
   uint32_t expert = 0;
   uint32_t slot = kNoSlot;
-  uint32_t staging = kNoBuffer;  // packed: the buffer its extents are read into, while loading
-  uint32_t outstanding = 0;      // loading: bit i is set until extent i's result came
+  uint32_t load = 0;  // while loading
   Phase phase = Phase::waiting;
   bool missed = false;
-  bool failed = false;  // a read of it ended in an error
-  ExpertSource::ExpertPlan plan;
 };
-
-// A request's tag names the expert and the extent it reads.
-uint64_t make_tag(uint32_t item, uint32_t extent) { return uint64_t{item} << 32 | extent; }
-uint32_t tag_item(uint64_t tag) { return static_cast<uint32_t>(tag >> 32); }
-uint32_t tag_extent(uint64_t tag) { return static_cast<uint32_t>(tag); }
 
 }  // namespace
 
 struct ExpertStream::Impl {
-  Impl(const ExpertSource& expert_source, std::span<const DirectFile* const> expert_files,
+  Impl(const ExpertSource& expert_source, std::span<const DirectFile* const> files,
        ReadQueue& read_queue, const Options& options);
 
   void set_swept(uint32_t slot, bool value) {
@@ -105,41 +89,36 @@ struct ExpertStream::Impl {
     const uint32_t slot = cache.next_eviction();
     return slot != kNoSlot && !swept[slot];
   }
+  // Takes in what landed, and gives the device what it may have next.
+  void reap(bool wait);
+  void poll();
 
   const ExpertSource& source;
-  std::vector<const DirectFile*> files;
   ReadQueue& queue;
   ExpertCache cache;
-  std::vector<ExpertSource::Places> places;  // [slots]: of the expert that is in it
   // [slots]: holds what no decode has wanted, only sweeps. A sweep recycles such slots, and evicts
   // anything else only while there are fewer of them than sweep_slots.
   std::vector<bool> swept;
   uint32_t swept_count = 0;
-  std::unique_ptr<Slab> staging;  // packed: buffers of source.staging_bytes()
-  std::vector<uint32_t> free_staging;
   uint32_t sweep_slots = 0;
   uint64_t wait_us = 0;
   ReadStatistics reads_before;          // the queue's, when ours were last reset
   std::unique_ptr<Fetch::State> spare;  // between fetches: keeps its vectors' memory
   Fetch::State* active = nullptr;       // the one fetch that is under way
+  ExpertLoads loads;                    // ends before the slots that it fills
+  LookAhead ahead;
 };
 
 ExpertStream::Impl::Impl(const ExpertSource& expert_source,
-                         std::span<const DirectFile* const> expert_files, ReadQueue& read_queue,
+                         std::span<const DirectFile* const> files, ReadQueue& read_queue,
                          const Options& options)
     : source(expert_source),
-      files(expert_files.begin(), expert_files.end()),
       queue(read_queue),
       cache(cache_options(expert_source, options)),
-      places(cache.slots()),
       swept(cache.slots()),
-      sweep_slots(sweep_ring(expert_source, cache.slots(), options.sweep_slots)) {
-  queue.register_buffer(cache.slab());
-  if (const auto buffers = static_cast<uint32_t>(staging_buffers(source, cache.slots()))) {
-    staging = std::make_unique<Slab>(buffers * source.staging_bytes());
-    queue.register_buffer(staging->bytes());
-    for (uint32_t buffer = buffers; buffer-- > 0;) free_staging.push_back(buffer);
-  }
+      sweep_slots(sweep_ring(expert_source, cache.slots(), options.sweep_slots)),
+      loads(expert_source, files, read_queue, cache),
+      ahead(cache, loads) {
   reads_before = queue.statistics();
 }
 
@@ -150,17 +129,15 @@ struct ExpertStream::Fetch::State {
   void start(uint32_t layer_index, std::span<const uint32_t> experts, FetchMode fetch_mode);
   void finish() noexcept;
   std::optional<uint32_t> take_ready();
-  void reap(bool wait);
   void submit_misses();
+  void ended(const ExpertLoads::Ended& load);
 
   bool start_miss(uint32_t index);
-  void add_requests(uint32_t index);
-  void handle(const ReadResult& result);
-  void land(Item& item);
-  void give_up(Item& item);
   void end_lease(Item& item);
   void drain();
   bool finished() const { return handed == items.size(); }
+  // Whether the device still has, or will get, something to do for this fetch.
+  bool reading() const { return loading > 0 || (next_miss < misses.size() && error.empty()); }
 
   Impl& impl;
   uint32_t layer = 0;
@@ -174,9 +151,21 @@ struct ExpertStream::Fetch::State {
   uint32_t loading = 0;
   uint32_t misses_held = 0;  // slots leased to them
   std::string error;         // of the first read that failed
-  std::vector<ReadRequest> requests;
-  std::array<ReadResult, 64> results;
 };
+
+void ExpertStream::Impl::reap(bool wait) {
+  const std::span<const ExpertLoads::Ended> all = loads.reap(wait);
+  for (const ExpertLoads::Ended& load : all) {
+    ahead.ended(load);
+    if (load.owner != ExpertLoads::kNobody) active->ended(load);
+  }
+  if (!all.empty() && active != nullptr) active->submit_misses();
+}
+
+void ExpertStream::Impl::poll() {
+  if (loads.under_way() > 0) reap(/*wait=*/false);
+  if (active == nullptr || !active->reading()) ahead.start(source.expert_bytes());
+}
 
 // Residents are leased before the first miss takes a slot, so that no miss evicts what this very
 // fetch is about to use.
@@ -189,19 +178,30 @@ void ExpertStream::Fetch::State::start(uint32_t layer_index, std::span<const uin
   next_miss = next_ready = handed = 0;
   misses_held = 0;
   error.clear();
+  while (impl.ahead.dropping_any(layer, experts)) impl.reap(/*wait=*/true);
   items.resize(experts.size());  // fresh: finish() cleared them
   for (uint32_t index = 0; index < experts.size(); ++index) {
-    items[index].expert = experts[index];
+    Item& item = items[index];
+    item.expert = experts[index];
     const ExpertKey key{layer, experts[index]};
-    if (!impl.cache.resident(key)) {
+    const std::optional<uint32_t> load = impl.ahead.loading(key);
+    if (!load && !impl.cache.resident(key)) {
       misses.push_back(index);
       continue;
     }
-    items[index].slot = impl.cache.acquire(key).slot;
-    if (mode == FetchMode::decode) impl.set_swept(items[index].slot, false);
-    items[index].phase = Phase::ready;
-    ready.push_back(index);
+    item.slot = impl.cache.acquire(key).slot;
+    if (mode == FetchMode::decode) impl.set_swept(item.slot, false);
+    if (load) {
+      impl.loads.adopt(*load, index);
+      item.load = *load;
+      item.phase = Phase::loading;
+      ++loading;
+    } else {
+      item.phase = Phase::ready;
+      ready.push_back(index);
+    }
   }
+  impl.ahead.let_go();
   if (mode == FetchMode::sweep) {
     std::sort(misses.begin(), misses.end(), [&](uint32_t a, uint32_t b) {
       return impl.source.disk_order(layer, items[a].expert) <
@@ -213,20 +213,20 @@ void ExpertStream::Fetch::State::start(uint32_t layer_index, std::span<const uin
 
 void ExpertStream::Fetch::State::submit_misses() {
   if (!error.empty()) return;
-  requests.clear();
   while (next_miss < misses.size() && start_miss(misses[next_miss])) ++next_miss;
-  if (!requests.empty()) impl.queue.submit(requests);
+  impl.loads.submit();
 }
 
-// Leases a slot for the item's expert and adds its reads to requests. False if it has to wait.
+// Leases a slot for the item's expert and starts its load. False if it has to wait.
 bool ExpertStream::Fetch::State::start_miss(uint32_t index) {
   if (mode == FetchMode::sweep) {
     if (misses_held == impl.sweep_slots) return false;
     if (impl.swept_count >= impl.sweep_slots && impl.next_evicts_warm()) return false;
   }
-  if (impl.staging && impl.free_staging.empty()) return false;
+  if (!impl.loads.room()) return false;
   Item& item = items[index];
-  const ExpertCache::Lease lease = impl.cache.acquire({layer, item.expert});
+  const ExpertKey key{layer, item.expert};
+  const ExpertCache::Lease lease = impl.cache.acquire(key);
   if (lease.outcome == ExpertCache::Outcome::full) return false;
   // Anything else than a miss: the same expert was asked for twice in one fetch.
   SLUICE_CHECK(lease.outcome == ExpertCache::Outcome::miss);
@@ -234,89 +234,24 @@ bool ExpertStream::Fetch::State::start_miss(uint32_t index) {
   impl.set_swept(item.slot, mode == FetchMode::sweep);
   item.missed = true;
   item.phase = Phase::loading;
-  if (impl.staging) {
-    item.staging = impl.free_staging.back();
-    impl.free_staging.pop_back();
-  }
+  item.load = impl.loads.start(key, item.slot, Deadline::demand, index);
   ++loading;
   ++misses_held;
-  add_requests(index);
   return true;
 }
 
-void ExpertStream::Fetch::State::add_requests(uint32_t index) {
-  Item& item = items[index];
-  item.plan = impl.source.plan(layer, item.expert);
-  std::byte* destination = impl.staging
-                               ? impl.staging->data() + item.staging * impl.source.staging_bytes()
-                               : impl.cache.slot_data(item.slot);
-  for (uint32_t i = 0; i < item.plan.extents.size(); ++i) {
-    const Extent& extent = item.plan.extents[i];
-    SLUICE_CHECK(extent.file < impl.files.size() && impl.files[extent.file] != nullptr);
-    requests.push_back({.file = impl.files[extent.file],
-                        .offset = extent.offset,
-                        .size_bytes = extent.size_bytes,
-                        .needed_bytes = extent.needed_bytes,
-                        .destination = destination,
-                        .tag = make_tag(index, i),
-                        .deadline = Deadline::demand});
-    destination += extent.size_bytes;
-    item.outstanding |= 1u << i;
-  }
-}
-
-void ExpertStream::Fetch::State::reap(bool wait) {
-  const size_t count = wait ? impl.queue.wait(results) : impl.queue.poll(results);
-  for (size_t i = 0; i < count; ++i) handle(results[i]);
-  if (count > 0) submit_misses();
-}
-
-void ExpertStream::Fetch::State::handle(const ReadResult& result) {
-  const uint32_t index = tag_item(result.tag);
-  const uint32_t extent = tag_extent(result.tag);
-  SLUICE_CHECK(index < items.size() && (items[index].outstanding >> extent & 1u) != 0);
-  Item& item = items[index];
-  item.outstanding &= ~(1u << extent);
-  if (result.error != 0) {
-    item.failed = true;
-    if (error.empty() && result.error != ReadResult::kCancelled) {
-      const DirectFile& file = *impl.files[item.plan.extents[extent].file];
-      error = "layer " + std::to_string(impl.source.model_layer(layer)) + ", expert " +
-              std::to_string(item.expert) + ": " + read_error_text(result, file);
-    }
-  }
-  if (item.outstanding != 0) return;
+void ExpertStream::Fetch::State::ended(const ExpertLoads::Ended& load) {
+  Item& item = items[load.owner];
+  SLUICE_CHECK(item.phase == Phase::loading && item.load == load.load);
   --loading;
-  if (item.failed) {
-    give_up(item);
-  } else {
-    land(item);
-    ready.push_back(index);
+  if (load.ok) {
+    item.phase = Phase::ready;
+    ready.push_back(load.owner);
+    return;
   }
-  if (item.staging != kNoBuffer) impl.free_staging.push_back(item.staging);
-  item.staging = kNoBuffer;
-}
-
-// All extents of the item are in memory.
-void ExpertStream::Fetch::State::land(Item& item) {
-  if (impl.staging) {
-    const std::byte* from = impl.staging->data() + item.staging * impl.source.staging_bytes();
-    std::byte* to = impl.cache.slot_data(item.slot);
-    for (const ExpertSource::Copy& copy : item.plan.copies) {
-      std::memcpy(to + copy.to, from + copy.from, static_cast<size_t>(copy.size_bytes));
-    }
-  }
-  impl.places[item.slot] = item.plan.places;
-  impl.cache.complete(item.slot);
-  item.phase = Phase::ready;
-}
-
-void ExpertStream::Fetch::State::give_up(Item& item) {
+  if (error.empty()) error = load.error;
   impl.set_swept(item.slot, false);
-  impl.cache.fail(item.slot);
-  impl.cache.release(item.slot);
-  --misses_held;
-  item.phase = Phase::released;
+  end_lease(item);
 }
 
 void ExpertStream::Fetch::State::end_lease(Item& item) {
@@ -335,13 +270,11 @@ std::optional<uint32_t> ExpertStream::Fetch::State::take_ready() {
 
 // Waits until nothing of this fetch is at the device; what had not started is dropped.
 void ExpertStream::Fetch::State::drain() {
-  for (uint32_t index = 0; index < items.size(); ++index) {
-    for (uint32_t left = items[index].outstanding, extent = 0; left != 0; left >>= 1, ++extent) {
-      if ((left & 1u) != 0) impl.queue.cancel(make_tag(index, extent));
-    }
+  for (const Item& item : items) {
+    if (item.phase == Phase::loading) impl.loads.cancel(item.load);
   }
   next_miss = misses.size();
-  while (loading > 0) reap(/*wait=*/true);
+  while (loading > 0) impl.reap(/*wait=*/true);
 }
 
 void ExpertStream::Fetch::State::finish() noexcept {
@@ -370,10 +303,11 @@ std::optional<uint32_t> ExpertStream::Fetch::next() {
     if (const auto index = try_next()) return index;
     if (state.finished()) return std::nullopt;
     // Nothing is on its way although experts are missing: all slots are leased to experts that were
-    // handed out, and waiting would be for ever. The caller has to release() first.
-    SLUICE_CHECK(state.loading > 0);
+    // handed out, and waiting would be for ever. The caller has to release() first. (A load that
+    // was dropped gives its slot back when it ends.)
+    SLUICE_CHECK(state.impl.loads.under_way() > 0);
     const auto start = std::chrono::steady_clock::now();
-    state.reap(/*wait=*/true);
+    state.impl.reap(/*wait=*/true);
     const auto waited = std::chrono::steady_clock::now() - start;
     state.impl.wait_us += static_cast<uint64_t>(
         std::chrono::duration_cast<std::chrono::microseconds>(waited).count());
@@ -382,7 +316,7 @@ std::optional<uint32_t> ExpertStream::Fetch::next() {
 
 std::optional<uint32_t> ExpertStream::Fetch::try_next() {
   State& state = *state_;
-  if (state.loading > 0) state.reap(/*wait=*/false);
+  state.impl.poll();
   if (!state.error.empty()) {
     state.drain();
     throw Error(state.error);
@@ -396,7 +330,7 @@ ExpertView ExpertStream::Fetch::view(uint32_t i) const {
   SLUICE_CHECK(i < state_->items.size() && state_->items[i].phase == Phase::handed);
   const Impl& impl = state_->impl;
   const uint32_t slot = state_->items[i].slot;
-  return impl.source.view(impl.places[slot], state_->layer, impl.cache.slot_data(slot));
+  return impl.loads.view(slot, state_->layer);
 }
 
 void ExpertStream::Fetch::release(uint32_t i) {
@@ -420,8 +354,8 @@ uint64_t ExpertStream::floor_bytes(const ExpertSource& source, uint32_t experts_
 
 uint64_t ExpertStream::overhead_bytes(const ExpertSource& source) {
   const uint64_t keys = expert_keys(source);
-  return staging_buffers(source, keys) * source.staging_bytes() + ExpertCache::table_bytes(keys) +
-         keys * sizeof(ExpertSource::Places);
+  return ExpertLoads::staging_buffers(source, keys) * source.staging_bytes() +
+         ExpertCache::table_bytes(keys) + keys * sizeof(ExpertSource::Places);
 }
 
 ExpertStream::Fetch ExpertStream::fetch(uint32_t layer, std::span<const uint32_t> experts,
@@ -446,9 +380,13 @@ uint32_t ExpertStream::preload(uint32_t layer, std::span<const uint32_t> experts
   return pinned;
 }
 
-void ExpertStream::poll() {
-  if (impl_->active != nullptr && impl_->active->loading > 0) impl_->active->reap(/*wait=*/false);
+void ExpertStream::look_ahead(uint32_t layer, std::span<const uint32_t> experts) {
+  SLUICE_CHECK(layer < impl_->source.layers());
+  impl_->ahead.expect(layer, experts);
+  impl_->poll();
 }
+
+void ExpertStream::poll() { impl_->poll(); }
 
 StreamStatistics ExpertStream::statistics() const {
   return {.cache = impl_->cache.statistics(),

@@ -90,6 +90,13 @@ class ExpertStream {
   // failed read. Requires: as fetch().
   uint32_t preload(uint32_t layer, std::span<const uint32_t> experts);
 
+  // Experts of a layer that are likely wanted soon, likeliest first. Those that are missing are
+  // read with what the device has to spare: in the speculative class, only while no demanded read
+  // waits, and dropped when the next fetch() comes and does not want them. Replaces what an earlier
+  // call asked for and was not started. To be called during the fetch of the layer before, or after
+  // it.
+  void look_ahead(uint32_t layer, std::span<const uint32_t> experts);
+
   // Lets the queue make progress (reap, submit what waits) without blocking; call between pieces of
   // compute.
   void poll();

@@ -1,5 +1,6 @@
 #include "tools/engine_options.h"
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -9,6 +10,17 @@
 
 namespace sluice {
 namespace {
+
+// Nothing: auto.
+std::optional<uint32_t> parse_look_ahead(const std::string& text) {
+  if (text == "auto") return std::nullopt;
+  if (text == "off") return 0;
+  try {
+    return parse_number(text, Range<uint32_t>{0, 1024});
+  } catch (const Error& error) {
+    throw Error(error.what(), ", or auto, or off");
+  }
+}
 
 void add_machine_options(CLI::App& app, ModelOptions& model, const std::string& context_default) {
   const std::string group = "Memory, disk and cores (never change the output)";
@@ -30,6 +42,10 @@ void add_machine_options(CLI::App& app, ModelOptions& model, const std::string& 
       ->group(group);
   add_number(app, "--io-depth", model.io_depth, Range<uint32_t>{1, 1024},
              "Reads at the device at once (default 16)")
+      ->group(group);
+  add_parsed(app, "--lookahead", "N|auto|off",
+             "Experts of the next layer to read ahead (default auto: if it pays)",
+             [&model](const std::string& text) { model.look_ahead = parse_look_ahead(text); })
       ->group(group);
   add_number(app, "--prefill-chunk", model.prefill_chunk, Range<uint32_t>{1, 65536},
              "Prompt tokens computed together (default 512)")

@@ -20,7 +20,8 @@ struct EngineOptions {
 
 // --model, required.
 void add_model_option(CLI::App& app, EngineOptions& options, const std::string& group);
-// --cache-budget-gb, --context, --threads, --io-backend, --io-depth, --prefill-chunk, --policy,
+// --cache-budget-gb, --context, --threads, --io-backend, --io-depth, --lookahead, --prefill-chunk,
+// --policy,
 // --pin-file, --no-hotlist, --trace, --trace-prefill, --compute. Requires: options outlives the
 // parsing. context_default: what --context is when it is not given, for the help.
 void add_engine_options(CLI::App& app, EngineOptions& options, const std::string& context_default);

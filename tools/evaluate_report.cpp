@@ -34,8 +34,7 @@ double speed(const EvaluationResult& result) {
 double hit_rate(const EvaluationResult& result) {
   const CacheStatistics& cache = result.stream.cache;
   if (cache.bytes_demanded == 0) return std::nan("");
-  return static_cast<double>(cache.bytes_demanded - cache.bytes_missed) /
-         static_cast<double>(cache.bytes_demanded);
+  return static_cast<double>(cache.bytes_kept()) / static_cast<double>(cache.bytes_demanded);
 }
 
 double bytes_per_token(const EvaluationResult& result) {

@@ -43,14 +43,22 @@ std::string experts_text(const StreamStatistics& stream, uint64_t tokens) {
   if (stream.cache.bytes_demanded == 0) return "experts: none used in decode\n";
   const uint64_t read = stream.reads.bytes_demanded + stream.reads.bytes_speculated;
   std::string text = "experts: hit rate " +
-                     percent_text(stream.cache.bytes_demanded - stream.cache.bytes_missed,
-                                  stream.cache.bytes_demanded) +
-                     ", " + bytes_text(read / std::max<uint64_t>(1, tokens)) + " read per token";
+                     percent_text(stream.cache.bytes_kept(), stream.cache.bytes_demanded) + ", " +
+                     bytes_text(read / std::max<uint64_t>(1, tokens)) + " read per token";
   if (stream.reads.busy_us > 0) {
     const double rate = static_cast<double>(read) / static_cast<double>(stream.reads.busy_us);
     text += ", disk " + rate_text(rate) + " MB/s";  // bytes per microsecond
   }
   return text + ", waited " + number_text(static_cast<double>(stream.wait_us) * 1e-6, 2) + " s\n";
+}
+
+// What was read ahead, and how much of it was of use.
+std::string look_ahead_text(const CacheStatistics& decode) {
+  if (decode.speculative_loads == 0) return {};
+  return "look-ahead: " + std::to_string(decode.speculative_loads) + " experts read ahead, " +
+         percent_text(decode.speculative_used, decode.speculative_loads) + " of them used, " +
+         percent_text(decode.bytes_foreseen, decode.bytes_foreseen + decode.bytes_missed) +
+         " of what was not in the cache\n";
 }
 
 // What pins took and brought.
@@ -157,6 +165,7 @@ std::string summary_text(const RunReport& report) {
   text += "decode: " + std::to_string(report.generated_tokens) + " tokens in " +
           number_text(report.decode.seconds, 2) + " s" + speed_text(report.decode) + "\n";
   if (report.setting.has_experts) text += experts_text(report.decode.stream, report.decode.tokens);
+  text += look_ahead_text(report.decode.stream.cache);
   text += pins_text(report.pins, report.decode.stream.cache);
   text += "memory: peak " + bytes_text(report.peak_resident_bytes) + " resident, planned " +
           bytes_text(report.setting.plan.total_bytes()) + "\n";

@@ -18,8 +18,8 @@ ordered_json stream_fields(const PhaseReport& phase) {
   const CacheStatistics& cache = phase.stream.cache;
   const ReadStatistics& reads = phase.stream.reads;
   const auto read = static_cast<double>(reads.bytes_demanded + reads.bytes_speculated);
-  const auto found = static_cast<double>(cache.bytes_demanded - cache.bytes_missed);
-  return {{"hit_rate", quotient(found, static_cast<double>(cache.bytes_demanded))},
+  return {{"hit_rate", quotient(static_cast<double>(cache.bytes_kept()),
+                                static_cast<double>(cache.bytes_demanded))},
           {"hits", cache.hits},
           {"pinned_hits", cache.pinned_hits},
           {"in_flight_hits", cache.in_flight_hits},
@@ -27,6 +27,9 @@ ordered_json stream_fields(const PhaseReport& phase) {
           {"evictions", cache.evictions},
           {"bytes_demanded", cache.bytes_demanded},
           {"bytes_missed", cache.bytes_missed},
+          {"look_ahead_loads", cache.speculative_loads},
+          {"look_ahead_used", cache.speculative_used},
+          {"look_ahead_bytes", reads.bytes_speculated},
           {"bytes_read", reads.bytes_demanded + reads.bytes_speculated},
           {"bytes_read_per_token", quotient(read, static_cast<double>(phase.tokens))},
           {"disk_mb_per_second", quotient(read, static_cast<double>(reads.busy_us))},

@@ -27,8 +27,7 @@ struct Resident {
   bool ready = false;
   bool pinned = false;
   bool by_prefetch = false;  // and not demanded so far
-  bool loader_is_prefetch = false;
-  uint32_t demands = 0;  // leases
+  uint32_t leases = 0;
   uint64_t used_at = 0;  // the last of all leases
 };
 
@@ -69,8 +68,9 @@ struct Model {
     }
     ++statistics.bytes_demanded;
     statistics.speculative_used += found->second.by_prefetch;
+    statistics.bytes_foreseen += found->second.by_prefetch;
     found->second.by_prefetch = false;
-    ++found->second.demands;
+    ++found->second.leases;
     found->second.used_at = ++leases;
     return outcome;
   }
@@ -79,12 +79,8 @@ struct Model {
     const auto found = residents.find(key);
     if (found != residents.end()) return found->second.ready ? Outcome::hit : Outcome::in_flight;
     if (!make_room()) return Outcome::full;
-    residents[key] = {.ready = false,
-                      .pinned = false,
-                      .by_prefetch = true,
-                      .loader_is_prefetch = true,
-                      .demands = 0,
-                      .used_at = ++leases};
+    residents[key] = {
+        .ready = false, .pinned = false, .by_prefetch = true, .leases = 1, .used_at = ++leases};
     ++statistics.speculative_loads;
     ++statistics.bytes_speculated;
     return Outcome::miss;
@@ -108,23 +104,22 @@ struct Model {
 
   void release(Key key, Retention retention) {
     Resident& resident = residents.at(key);
-    if (--resident.demands == 0 && resident.ready && !resident.pinned) became_idle(key, retention);
+    if (--resident.leases == 0 && resident.ready && !resident.pinned) became_idle(key, retention);
   }
 
   void complete(Key key) {
     Resident& resident = residents.at(key);
     resident.ready = true;
-    resident.loader_is_prefetch = false;
-    if (resident.demands == 0) became_idle(key, Retention::keep);
+    if (resident.leases == 0) became_idle(key, Retention::keep);
   }
 
   // Returns the leases that wait for the failed load.
   uint32_t fail(Key key) {
     ++statistics.failures;
-    const uint32_t demands = residents.at(key).demands;
+    const uint32_t waiting = residents.at(key).leases;
     residents.erase(key);
-    if (demands > 0) ++failed;
-    return demands;
+    if (waiting > 0) ++failed;
+    return waiting;
   }
 
   bool pin(Key key) {
@@ -143,9 +138,8 @@ struct Model {
   }
 
   uint32_t leased() const {
-    const auto leased = std::count_if(residents.begin(), residents.end(), [](auto& entry) {
-      return entry.second.demands > 0 || entry.second.loader_is_prefetch;
-    });
+    const auto leased = std::count_if(residents.begin(), residents.end(),
+                                      [](auto& entry) { return entry.second.leases > 0; });
     return static_cast<uint32_t>(leased) + failed;
   }
 };
@@ -161,6 +155,7 @@ void expect_equal(const CacheStatistics& a, const CacheStatistics& b) {
   EXPECT_EQ(a.bytes_demanded, b.bytes_demanded);
   EXPECT_EQ(a.bytes_missed, b.bytes_missed);
   EXPECT_EQ(a.bytes_speculated, b.bytes_speculated);
+  EXPECT_EQ(a.bytes_foreseen, b.bytes_foreseen);
 }
 
 class Walk {
@@ -237,7 +232,9 @@ class Walk {
     const Outcome expected = model_.prefetch(key);
     const ExpertCache::Lease lease = cache_.prefetch({key.first, key.second});
     ASSERT_EQ(lease.outcome, expected);
-    if (expected == Outcome::miss) loading_.push_back({key, lease.slot, false});
+    if (expected != Outcome::miss) return;
+    held_.push_back({key, lease.slot, false});
+    loading_.push_back({key, lease.slot, false});
   }
 
   void let_go(uint32_t index) {
@@ -292,7 +289,7 @@ class Walk {
   uint32_t experts_;
   ExpertCache cache_;
   Model model_;
-  std::vector<Held> held_;     // leases of demands
+  std::vector<Held> held_;     // leases
   std::vector<Held> loading_;  // loads under way
 };
 

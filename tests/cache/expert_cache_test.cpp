@@ -182,12 +182,15 @@ TEST(ExpertCache, FreesAFailedLoadThatNobodyWaitsForAnyMore) {
   cache.check_invariants();
 }
 
-TEST(ExpertCache, MakesAPrefetchedExpertEvictableWhenItsLoadEnds) {
+TEST(ExpertCache, MakesAPrefetchedExpertEvictableWhenItsLeaseEnds) {
   ExpertCache cache = make_cache(1);
   const ExpertCache::Lease lease = cache.prefetch({2, 3});
   EXPECT_EQ(lease.outcome, Outcome::miss);
   EXPECT_EQ(cache.leased(), 1u);
   cache.complete(lease.slot);
+  EXPECT_EQ(cache.leased(), 1u);
+  EXPECT_EQ(cache.acquire({0, 0}).outcome, Outcome::full);
+  cache.release(lease.slot, Retention::cold);
   EXPECT_EQ(cache.leased(), 0u);
   EXPECT_TRUE(cache.resident({2, 3}));
   load(cache, {0, 0});
@@ -215,7 +218,9 @@ TEST(ExpertCache, CountsAPrefetchAsUsedOnceHoweverOftenItIsFound) {
     EXPECT_EQ(cache.acquire({0, 1}).outcome, Outcome::in_flight);
   }
   cache.complete(late);
-  cache.complete(cache.prefetch({0, 2}).slot);  // never wanted
+  const uint32_t never = cache.prefetch({0, 2}).slot;
+  cache.complete(never);
+  cache.release(never);
   const CacheStatistics& statistics = cache.statistics();
   EXPECT_EQ(statistics.speculative_loads, 3u);
   EXPECT_EQ(statistics.speculative_used, 2u);
@@ -223,6 +228,7 @@ TEST(ExpertCache, CountsAPrefetchAsUsedOnceHoweverOftenItIsFound) {
   EXPECT_EQ(statistics.in_flight_hits, 2u);
   EXPECT_EQ(statistics.misses, 0u);
   EXPECT_EQ(statistics.bytes_speculated, 3 * kExpertBytes);
+  EXPECT_EQ(statistics.bytes_foreseen, 2 * kExpertBytes);
   EXPECT_EQ(statistics.bytes_demanded, 4 * kExpertBytes);
   EXPECT_EQ(statistics.bytes_missed, 0u);
   cache.check_invariants();
@@ -234,6 +240,8 @@ TEST(ExpertCache, LetsADemandOutliveAFailedPrefetch) {
   EXPECT_EQ(cache.acquire({0, 0}).outcome, Outcome::in_flight);
   cache.fail(slot);
   EXPECT_TRUE(cache.failed(slot));
+  EXPECT_EQ(cache.available(), 0u);
+  cache.release(slot);  // the prefetch's
   EXPECT_EQ(cache.available(), 0u);
   cache.release(slot);
   EXPECT_EQ(cache.available(), 1u);
@@ -295,8 +303,6 @@ TEST(ExpertCacheDeathTest, AbortsOnMisuse) {
   EXPECT_DEATH(cache.complete(slot), "bug in sluice");
   EXPECT_DEATH(cache.acquire({4, 0}), "bug in sluice");
   EXPECT_DEATH(cache.acquire({0, 8}), "bug in sluice");
-  const uint32_t speculative = cache.prefetch({0, 1}).slot;
-  EXPECT_DEATH(cache.release(speculative), "bug in sluice");  // that lease is the load's
 }
 
 }  // namespace

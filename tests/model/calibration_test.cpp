@@ -30,6 +30,7 @@ ModelOptions options_with_slots(uint64_t slots) {
   ModelOptions options;
   options.context = 128;
   options.threads = 1;
+  options.look_ahead = 0;  // a replay knows nothing of it
   options.budget = {.kind = BudgetRequest::Kind::fixed,
                     .bytes = slots * read_trace_facts(kModel).slot_bytes};
   return options;

@@ -23,6 +23,7 @@ struct Setting {
   uint32_t threads = 1;
   uint32_t chunk = 512;
   uint32_t logits_batch = 1;
+  uint32_t look_ahead = 0;
 };
 
 std::vector<Setting> settings() {
@@ -63,6 +64,15 @@ std::vector<Setting> settings() {
                    .threads = 2,
                    .logits_batch = batch});
   }
+  for (const uint32_t ranks : {1u, 8u}) {
+    for (const double share : {0.1, 0.5}) {
+      all.push_back(
+          {.name = "look-ahead of " + std::to_string(ranks) + ", budget " + std::to_string(share),
+           .budget_share = share,
+           .threads = 2,
+           .look_ahead = ranks});
+    }
+  }
   return all;
 }
 
@@ -74,6 +84,7 @@ ModelOptions model_options(const Setting& setting, const MemoryPlan& whole, Comp
   options.threads = setting.threads;
   options.prefill_chunk = setting.chunk;
   options.logits_batch = setting.logits_batch;
+  options.look_ahead = setting.look_ahead;
   if (setting.budget_share >= 1) {
     options.budget.kind = BudgetRequest::Kind::all;
   } else {

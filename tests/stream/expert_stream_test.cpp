@@ -6,96 +6,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <numeric>
 #include <set>
 
 #include "io/error.h"
-#include "tests/io/simulated_queue.h"
-#include "tests/stream/toy_checkpoint.h"
+#include "tests/stream/toy_stream.h"
 
 namespace sluice {
 namespace {
 
 using testing::HasSubstr;
-
-// Sees what is submitted before it goes on to the simulated device.
-class RecordingQueue final : public ReadQueue {
- public:
-  explicit RecordingQueue(const SimulatedQueue::Options& options) : device(options) {}
-
-  void submit(std::span<const ReadRequest> requests) override {
-    batches.emplace_back(requests.begin(), requests.end());
-    device.submit(requests);
-  }
-  size_t poll(std::span<ReadResult> results) override { return device.poll(results); }
-  size_t wait(std::span<ReadResult> results) override {
-    ++waits;
-    return device.wait(results);
-  }
-  void promote(uint64_t tag) override { device.promote(tag); }
-  void cancel(uint64_t tag) override { device.cancel(tag); }
-  size_t in_flight() const override { return device.in_flight(); }
-  ReadStatistics statistics() const override { return device.statistics(); }
-  std::string description() const override { return device.description(); }
-  bool register_buffer(std::span<std::byte> memory) override {
-    registered.push_back(memory);
-    return false;
-  }
-
-  SimulatedQueue device;
-  std::vector<std::vector<ReadRequest>> batches;
-  std::vector<std::span<std::byte>> registered;
-  int waits = 0;
-};
-
-// A toy model, its files, and a device. stream(slots) makes the stream under test.
-struct Bench {
-  explicit Bench(std::vector<ToyLayer> layers, double max_padding_share = kMaxPaddingShare,
-                 SimulatedQueue::Options options = {}, uint32_t shards = 2)
-      : toy(std::move(layers), shards, static_cast<uint32_t>(options.seed)),
-        source(toy.source(max_padding_share)),
-        queue(options) {
-    for (const std::string& path : toy.files()) {
-      files.push_back(std::make_unique<DirectFile>(path, /*allow_direct=*/false));
-      file_pointers.push_back(files.back().get());
-    }
-  }
-
-  ExpertStream stream(uint64_t slots, uint32_t sweep_slots = 0) {
-    return ExpertStream(source, file_pointers, queue,
-                        {.budget_bytes = slots * source.slot_bytes(),
-                         .policy = "lru",
-                         .experts_per_token = 1,
-                         .sweep_slots = sweep_slots});
-  }
-
-  // Fetches, checks every byte, releases each at once. Returns the experts in the order they came.
-  std::vector<uint32_t> visit(ExpertStream& stream, uint32_t layer,
-                              const std::vector<uint32_t>& experts,
-                              FetchMode mode = FetchMode::decode) {
-    std::vector<uint32_t> order;
-    ExpertStream::Fetch fetch = stream.fetch(layer, experts, mode);
-    while (const auto i = fetch.next()) {
-      EXPECT_TRUE(toy.holds(layer, experts[*i], fetch.view(*i))) << "expert " << experts[*i];
-      order.push_back(experts[*i]);
-      fetch.release(*i);
-    }
-    EXPECT_TRUE(fetch.done());
-    return order;
-  }
-
-  ToyModel toy;
-  ExpertSource source;
-  RecordingQueue queue;
-  std::vector<std::unique_ptr<DirectFile>> files;
-  std::vector<const DirectFile*> file_pointers;
-};
-
-std::vector<uint32_t> first_experts(uint32_t count) {
-  std::vector<uint32_t> experts(count);
-  std::iota(experts.begin(), experts.end(), 0u);
-  return experts;
-}
 
 std::vector<uint32_t> sorted(std::vector<uint32_t> experts) {
   std::sort(experts.begin(), experts.end());
@@ -108,7 +27,8 @@ const ToyLayer kStacked{.stacked = true, .experts = 8, .hidden = 128, .intermedi
 TEST(ExpertStream, DeliversEveryExpertOnceForEveryLayoutBudgetAndMode) {
   for (uint32_t seed = 1; seed <= 8; ++seed) {
     for (const double share : {0.0, 1.0}) {
-      Bench bench({kPlain, kStacked}, share, {.seed = seed, .depth = 1 + seed % 5}, 1 + seed % 3);
+      ToyStream bench({kPlain, kStacked}, share, {.seed = seed, .depth = 1 + seed % 5},
+                      1 + seed % 3);
       std::mt19937 random(seed);
       for (uint64_t slots = 1; slots <= 17; slots += 1 + seed % 2) {
         SCOPED_TRACE(testing::Message() << "seed " << seed << ", " << slots << " slots");
@@ -129,7 +49,7 @@ TEST(ExpertStream, DeliversEveryExpertOnceForEveryLayoutBudgetAndMode) {
 }
 
 TEST(ExpertStream, SubmitsAllMissesOfALayerInOneDemandBatch) {
-  Bench bench({kStacked}, 1.0);
+  ToyStream bench({kStacked}, 1.0);
   ExpertStream stream = bench.stream(8);
   bench.visit(stream, 0, {4});
   bench.queue.batches.clear();
@@ -146,7 +66,7 @@ TEST(ExpertStream, SubmitsAllMissesOfALayerInOneDemandBatch) {
 }
 
 TEST(ExpertStream, HandsOutResidentsFirstInTheOrderGivenWithoutWaiting) {
-  Bench bench({kPlain});
+  ToyStream bench({kPlain});
   ExpertStream stream = bench.stream(8);
   bench.visit(stream, 0, {3, 5, 7});
   bench.queue.device.hold(true);
@@ -164,7 +84,7 @@ TEST(ExpertStream, HandsOutResidentsFirstInTheOrderGivenWithoutWaiting) {
 }
 
 TEST(ExpertStream, KeepsExpertsLeasedUntilTheyAreReleased) {
-  Bench bench({kPlain});
+  ToyStream bench({kPlain});
   ExpertStream stream = bench.stream(8);
   const std::vector<uint32_t> experts = first_experts(4);
   ExpertStream::Fetch fetch = stream.fetch(0, experts, FetchMode::decode);
@@ -178,7 +98,7 @@ TEST(ExpertStream, KeepsExpertsLeasedUntilTheyAreReleased) {
 }
 
 TEST(ExpertStream, StartsTheRestAsLeasesAreReleasedWhenTheBudgetIsSmall) {
-  Bench bench({kPlain});
+  ToyStream bench({kPlain});
   ExpertStream stream = bench.stream(3);
   const std::vector<uint32_t> experts = first_experts(8);
   ExpertStream::Fetch fetch = stream.fetch(0, experts, FetchMode::decode);
@@ -194,7 +114,7 @@ TEST(ExpertStream, StartsTheRestAsLeasesAreReleasedWhenTheBudgetIsSmall) {
 }
 
 TEST(ExpertStream, PollLetsReadsLandBetweenPiecesOfCompute) {
-  Bench bench({kPlain}, kMaxPaddingShare, {.seed = 1, .busy = 0.0, .progress = 1.0});
+  ToyStream bench({kPlain}, kMaxPaddingShare, {.seed = 1, .busy = 0.0, .progress = 1.0});
   ExpertStream stream = bench.stream(8);
   stream.poll();  // nothing to do, no harm
   const std::vector<uint32_t> experts = {2};
@@ -205,7 +125,7 @@ TEST(ExpertStream, PollLetsReadsLandBetweenPiecesOfCompute) {
 }
 
 TEST(ExpertStream, SweepsInDiskOrder) {
-  Bench bench({kPlain}, 0.0, {.seed = 3, .depth = 1});
+  ToyStream bench({kPlain}, 0.0, {.seed = 3, .depth = 1});
   ExpertStream stream = bench.stream(8, /*sweep_slots=*/2);
   bench.visit(stream, 0, {6, 1, 7, 0, 3}, FetchMode::sweep);
   std::vector<std::pair<uint32_t, uint64_t>> starts;  // of each expert's first extent
@@ -222,7 +142,7 @@ TEST(ExpertStream, SweepsInDiskOrder) {
 }
 
 TEST(ExpertStream, LeavesTheDecodeCacheWarmInASweep) {
-  Bench bench({kPlain, kPlain, kPlain});
+  ToyStream bench({kPlain, kPlain, kPlain});
   ExpertStream stream = bench.stream(12, /*sweep_slots=*/3);
   bench.visit(stream, 0, first_experts(8));
   bench.visit(stream, 1, first_experts(4));
@@ -239,7 +159,7 @@ TEST(ExpertStream, LeavesTheDecodeCacheWarmInASweep) {
 }
 
 TEST(ExpertStream, KeepsWhatASweepReadOnceDecodeHasWantedIt) {
-  Bench bench({kPlain, kPlain});
+  ToyStream bench({kPlain, kPlain});
   ExpertStream stream = bench.stream(8, /*sweep_slots=*/2);
   bench.visit(stream, 0, first_experts(8), FetchMode::sweep);  // into free slots
   bench.visit(stream, 0, {5});
@@ -248,7 +168,7 @@ TEST(ExpertStream, KeepsWhatASweepReadOnceDecodeHasWantedIt) {
 }
 
 TEST(ExpertStream, UsesNoMoreThanItsRingAtOnceInASweep) {
-  Bench bench({kPlain});
+  ToyStream bench({kPlain});
   ExpertStream stream = bench.stream(8, /*sweep_slots=*/2);
   const std::vector<uint32_t> experts = first_experts(8);
   ExpertStream::Fetch fetch = stream.fetch(0, experts, FetchMode::sweep);
@@ -262,7 +182,7 @@ TEST(ExpertStream, UsesNoMoreThanItsRingAtOnceInASweep) {
 }
 
 TEST(ExpertStream, CountsHitsAndMissesByDemand) {
-  Bench bench({kPlain});
+  ToyStream bench({kPlain});
   ExpertStream stream = bench.stream(8);
   bench.visit(stream, 0, {0, 1, 2});
   bench.visit(stream, 0, {1, 2, 3, 4});
@@ -282,7 +202,7 @@ TEST(ExpertStream, CountsHitsAndMissesByDemand) {
 }
 
 TEST(ExpertStream, CountsEachDemandOnceHoweverLongItWaitsForASlot) {
-  Bench bench({kPlain});
+  ToyStream bench({kPlain});
   ExpertStream stream = bench.stream(1);
   bench.visit(stream, 0, first_experts(8));
   EXPECT_EQ(stream.statistics().cache.misses, 8u);
@@ -294,7 +214,7 @@ TEST(ExpertStream, NamesLayerExpertFileAndOffsetOfAFailedReadAndRecovers) {
   for (const double share : {0.0, 1.0}) {
     for (uint32_t seed = 1; seed <= 10; ++seed) {
       SCOPED_TRACE(testing::Message() << "seed " << seed);
-      Bench bench({layer}, share, {.seed = seed, .depth = 4});
+      ToyStream bench({layer}, share, {.seed = seed, .depth = 4});
       ExpertStream stream = bench.stream(6);
       bench.visit(stream, 0, {0, 1});
       // The middle of the longest extent: no other expert has bytes in that block.
@@ -330,7 +250,7 @@ TEST(ExpertStream, NamesLayerExpertFileAndOffsetOfAFailedReadAndRecovers) {
 }
 
 TEST(ExpertStream, KeepsThrowingAfterAFailedRead) {
-  Bench bench({kPlain});
+  ToyStream bench({kPlain});
   ExpertStream stream = bench.stream(4);
   const Extent bad = bench.source.plan(0, 2).extents[0];
   bench.queue.device.fail_range(*bench.files[bad.file], bad.offset, bad.size_bytes, EIO);
@@ -342,7 +262,7 @@ TEST(ExpertStream, KeepsThrowingAfterAFailedRead) {
 }
 
 TEST(ExpertStream, ReadsNothingAfterAFailedReadThatHadNotStarted) {
-  Bench bench({kPlain}, kMaxPaddingShare, {.seed = 1, .depth = 1});
+  ToyStream bench({kPlain}, kMaxPaddingShare, {.seed = 1, .depth = 1});
   ExpertStream stream = bench.stream(8, /*sweep_slots=*/1);
   const std::vector<uint32_t> experts = first_experts(8);
   for (const auto& file : bench.files) {
@@ -358,7 +278,7 @@ TEST(ExpertStream, MayBeLeftEarlyAndUsedAgain) {
   for (uint32_t seed = 1; seed <= 20; ++seed) {
     for (uint32_t visited = 0; visited <= 6; ++visited) {
       SCOPED_TRACE(testing::Message() << "seed " << seed << ", left after " << visited);
-      Bench bench({kPlain}, kMaxPaddingShare, {.seed = seed, .depth = 2});
+      ToyStream bench({kPlain}, kMaxPaddingShare, {.seed = seed, .depth = 2});
       ExpertStream stream = bench.stream(4);
       const std::vector<uint32_t> experts = first_experts(7);
       try {
@@ -379,7 +299,7 @@ TEST(ExpertStream, MayBeLeftEarlyAndUsedAgain) {
 }
 
 TEST(ExpertStream, CanMoveAFetch) {
-  Bench bench({kPlain});
+  ToyStream bench({kPlain});
   ExpertStream stream = bench.stream(8);
   const std::vector<uint32_t> experts = {1};
   ExpertStream::Fetch first = stream.fetch(0, experts, FetchMode::decode);
@@ -389,18 +309,18 @@ TEST(ExpertStream, CanMoveAFetch) {
 }
 
 TEST(ExpertStream, RegistersWhatReadsLandIn) {
-  Bench packed({kStacked}, 0.0);
+  ToyStream packed({kStacked}, 0.0);
   const ExpertStream stream = packed.stream(4);
   ASSERT_EQ(packed.queue.registered.size(), 2u);
   EXPECT_EQ(packed.queue.registered[0].size(), 4 * packed.source.slot_bytes());
   EXPECT_EQ(packed.queue.registered[1].size(), 4 * packed.source.staging_bytes());
-  Bench in_place({kStacked}, 1.0);
+  ToyStream in_place({kStacked}, 1.0);
   const ExpertStream other = in_place.stream(4);
   EXPECT_EQ(in_place.queue.registered.size(), 1u);
 }
 
 TEST(ExpertStream, SaysWhatTheBudgetMustHold) {
-  Bench bench({kPlain});
+  ToyStream bench({kPlain});
   const uint64_t floor = ExpertStream::floor_bytes(bench.source, 4);
   EXPECT_EQ(floor, 4 * bench.source.slot_bytes());
   const auto make = [&](uint64_t budget) {
@@ -418,8 +338,8 @@ TEST(ExpertStream, SaysWhatTheBudgetMustHold) {
 }
 
 TEST(ExpertStream, CountsStagingInItsOverheadOnlyWhenPacked) {
-  const Bench packed({kStacked}, 0.0);
-  const Bench in_place({kStacked}, 1.0);
+  const ToyStream packed({kStacked}, 0.0);
+  const ToyStream in_place({kStacked}, 1.0);
   const uint64_t difference =
       ExpertStream::overhead_bytes(packed.source) - ExpertStream::overhead_bytes(in_place.source);
   EXPECT_EQ(difference, 8 * packed.source.staging_bytes());  // 8 experts, so 8 slots at most
@@ -427,7 +347,7 @@ TEST(ExpertStream, CountsStagingInItsOverheadOnlyWhenPacked) {
 
 TEST(ExpertStreamDeathTest, AbortsOnMisuse) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
-  Bench bench({kPlain});
+  ToyStream bench({kPlain});
   bench.toy.remove();
   ExpertStream stream = bench.stream(1);
   const std::vector<uint32_t> twice = {3, 3};

@@ -57,6 +57,17 @@ RunReport streaming_report() {
   return report;
 }
 
+TEST(Summary, SaysWhatWasReadAheadAndDoesNotCountItAsHits) {
+  RunReport report = streaming_report();
+  report.decode.stream.cache.speculative_loads = 20;
+  report.decode.stream.cache.speculative_used = 15;
+  report.decode.stream.cache.bytes_foreseen = 15'000;
+  const std::string text = summary_text(report);
+  EXPECT_THAT(text, HasSubstr("hit rate 40 %"));
+  EXPECT_THAT(text, HasSubstr("look-ahead: 20 experts read ahead, 75 % of them used, 50 % of what "
+                              "was not in the cache\n"));
+}
+
 TEST(Summary, SaysWhatPinsTookAndBrought) {
   RunReport report = streaming_report();
   EXPECT_THAT(summary_text(report), Not(HasSubstr("pins:")));

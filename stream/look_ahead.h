@@ -1,0 +1,64 @@
+// LookAhead: experts that a layer will likely want, read before it asks.
+//
+//   expect(layer, experts)        who is expected, likeliest first
+//   start()                       whenever no demanded read waits: starts some of them
+//   the layer's fetch             adopts the loads of those it does want, then let_go()
+//
+// What is read ahead is leased, so that it is there when the layer asks; let_go() ends that, and
+// what nobody asked for is the next to be evicted. What was not at the device yet is dropped. No
+// expected expert is evicted for another one.
+//
+// Little is at the device at once: a demanded read that comes now has to stand behind it.
+//
+// Borrows: cache, loads. Threads: one, the queue's.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "cache/expert_cache.h"
+#include "stream/expert_loads.h"
+
+namespace sluice {
+
+class LookAhead {
+ public:
+  LookAhead(ExpertCache& cache, ExpertLoads& loads) : cache_(cache), loads_(loads) {}
+
+  // Replaces those of an earlier call that were not started.
+  void expect(uint32_t layer, std::span<const uint32_t> experts);
+  // As many as may be under way at once. expert_bytes: of each.
+  void start(uint64_t expert_bytes);
+
+  // Whether a load that was dropped still fills a slot with one of these experts.
+  bool dropping_any(uint32_t layer, std::span<const uint32_t> experts) const;
+  // The load that is reading this expert ahead.
+  std::optional<uint32_t> loading(ExpertKey key) const;
+  // Ends all leases, drops what is under way and has no owner, and forgets who was expected.
+  void let_go();
+  // To be told of every load that ended.
+  void ended(const ExpertLoads::Ended& load);
+
+ private:
+  static constexpr uint32_t kLanded = 0xffffffff;
+
+  struct Entry {
+    ExpertKey key;
+    uint32_t slot = kNoSlot;
+    uint32_t load = kLanded;
+    bool dropped = false;
+  };
+
+  bool expected(ExpertKey key) const;
+
+  ExpertCache& cache_;
+  ExpertLoads& loads_;
+  uint32_t layer_ = 0;
+  std::vector<uint32_t> expected_;
+  size_t next_ = 0;             // the first of them that was not looked at
+  std::vector<Entry> entries_;  // read ahead, each with a lease
+};
+
+}  // namespace sluice
