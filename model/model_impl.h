@@ -45,7 +45,7 @@ struct Model::Impl {
   // For the next token: how many experts of a layer to read ahead.
   uint32_t look_ahead() const {
     if (options.look_ahead) return *options.look_ahead;
-    return look_ahead_trial.on() ? (3 * config.experts_per_token + 3) / 4 : 0;
+    return look_ahead_trial.on() ? (config.experts_per_token + 1) / 2 : 0;
   }
   uint64_t bytes_read() const {
     const ReadStatistics reads = queue->statistics();

@@ -40,7 +40,7 @@ struct ModelOptions {
   ReadBackend io_backend = ReadBackend::automatic;
   uint32_t io_depth = 16;
   // How many of the experts that the next layer will likely want are read while nothing else is to
-  // be read; 0: none. Not given: three quarters of those that a token uses, while that pays.
+  // be read; 0: none. Not given: half of those that a token uses, while that pays.
   std::optional<uint32_t> look_ahead;
   uint32_t prefill_chunk = 512;  // tokens; never changes the output
   // Positions whose logits are computed together when many are asked for: each is one vocabulary of

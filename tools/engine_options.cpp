@@ -43,8 +43,7 @@ void add_machine_options(CLI::App& app, ModelOptions& model, const std::string& 
   add_number(app, "--io-depth", model.io_depth, Range<uint32_t>{1, 1024},
              "Reads at the device at once (default 16)")
       ->group(group);
-  add_parsed(app, "--lookahead", "N|auto|off",
-             "Experts of the next layer to read ahead (default auto: if it pays)",
+  add_parsed(app, "--lookahead", "N|auto|off", "Experts of a layer to read ahead (default auto)",
              [&model](const std::string& text) { model.look_ahead = parse_look_ahead(text); })
       ->group(group);
   add_number(app, "--prefill-chunk", model.prefill_chunk, Range<uint32_t>{1, 65536},
