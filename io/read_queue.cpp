@@ -52,7 +52,8 @@ std::unique_ptr<ReadQueue> make_read_queue(ReadBackend backend, uint32_t depth,
   return make_pread_queue(depth);
 }
 
-void read_all(ReadQueue& queue, std::span<const ReadRequest> requests) {
+void read_all(ReadQueue& queue, std::span<const ReadRequest> requests,
+              const std::function<void(uint64_t tag)>& landed) {
   SLUICE_CHECK(queue.in_flight() == 0);
   queue.submit(requests);
   std::optional<ReadResult> failed;
@@ -62,6 +63,7 @@ void read_all(ReadQueue& queue, std::span<const ReadRequest> requests) {
     const size_t count = queue.wait(results);
     for (const ReadResult& result : std::span(results).first(count)) {
       if (result.error != 0 && !failed) failed = result;
+      if (result.error == 0 && landed) landed(result.tag);
     }
   }
   if (!failed) return;

@@ -21,6 +21,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -108,8 +109,9 @@ std::unique_ptr<ReadQueue> make_read_queue(ReadBackend backend, uint32_t depth,
                                            std::string* fallback_reason = nullptr);
 
 // Convenience: reads everything, waits, throws Error naming file and offset of a failure.
-// Requires: nothing else in flight.
-void read_all(ReadQueue& queue, std::span<const ReadRequest> requests);
+// Requires: nothing else in flight. landed, if given, hears of every request that ended well.
+void read_all(ReadQueue& queue, std::span<const ReadRequest> requests,
+              const std::function<void(uint64_t tag)>& landed = {});
 
 // What a failed result means, for messages: file, offset, errno or truncation, and what to do.
 // Requires: result.error != 0; file is the request's.

@@ -13,8 +13,9 @@ class Block {
   virtual void forward(const float* x, Run& run, float* y) const = 0;
   // Whether it streams experts.
   virtual bool has_experts() const { return false; }
-  // x [hidden]: about what forward() will soon get. Has the experts read ahead that it would choose
-  // of these (Run::look_ahead). Writes the activations foreseen*, router* and inputs.
+  // x [hidden]: of one token, about what forward() will soon get. Has the experts read ahead that
+  // it would choose of these (Run::look_ahead); for many tokens all, if most will be chosen. Writes
+  // the activations foreseen*, router* and inputs.
   virtual void foresee(const float* /*x*/, Run& /*run*/) const {}
 };
 

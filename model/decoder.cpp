@@ -43,7 +43,7 @@ bool Decoder::forward(std::span<const uint32_t> ids, Run& run) const {
   Activations& a = *run.activations;
   parts_.embeddings.look_up(ids, run, a.hidden);
   prepare_rope(parts_.rope, run);
-  const bool look_ahead = run.look_ahead > 0 && run.tokens == 1;
+  const bool look_ahead = run.look_ahead > 0;
   size_t index = 0;
   for (const std::vector<ResidualBlock>& layer : parts_.layers) {
     if (run.should_stop != nullptr && *run.should_stop && (*run.should_stop)()) return false;

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "io/error.h"
@@ -11,6 +12,18 @@
 namespace sluice {
 
 namespace {
+
+class Stopwatch {
+ public:
+  // Seconds since the last lap, or the start.
+  double lap() {
+    const auto now = std::chrono::steady_clock::now();
+    return std::chrono::duration<double>(now - std::exchange(start_, now)).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
 
 void open_files(Model::Impl& impl) {
   impl.files.reserve(impl.checkpoint.files().size());
@@ -30,21 +43,25 @@ PinList find_pins(const Model::Impl& impl, const std::string& directory) {
 void load_tensors(Model::Impl& impl, const PinList& pins, const Progress& progress) {
   const uint64_t pin_bytes =
       impl.stream ? pins_that_fit(pins, impl.stream->cache()) * impl.source->slot_bytes() : 0;
-  uint64_t trunk_bytes = 0;
+  uint64_t& trunk_bytes = impl.load_report.trunk_bytes;
+  Stopwatch watch;
   impl.trunk->load(impl.file_list, *impl.queue, [&](uint64_t done, uint64_t total) {
     trunk_bytes = total;
     if (progress.trunk_bytes) progress.trunk_bytes(done, total + pin_bytes);
   });
+  impl.load_report.trunk_seconds = watch.lap();
   if (pins.file.empty()) return;
   impl.pins = preload_pins(pins, grid_of(*impl.source), *impl.stream, [&](uint64_t bytes) {
     if (progress.trunk_bytes) progress.trunk_bytes(trunk_bytes + bytes, trunk_bytes + pin_bytes);
   });
+  impl.load_report.pins_seconds = watch.lap();
 }
 
 }  // namespace
 
 Model Model::load(const std::string& directory, const ModelOptions& options,
                   const Progress& progress) {
+  Stopwatch watch;
   auto impl = std::make_unique<Impl>(options, directory);
   declare_model(impl->config, impl->checkpoint, impl->source, impl->trunk);
   const ExpertSource* source = impl->source ? &*impl->source : nullptr;
@@ -76,8 +93,11 @@ Model Model::load(const std::string& directory, const ModelOptions& options,
   if (source != nullptr && RoutingRecorder::wanted(options)) {
     loaded.recorder.emplace(options, trace_facts(loaded.config, *source));
   }
+  loaded.load_report.headers_seconds = watch.lap();
   load_tensors(loaded, pins, progress);
+  watch.lap();
   loaded.network = make_network(loaded.config, trunk, source);
+  loaded.load_report.network_seconds = watch.lap();
   model.reset_stream_statistics();  // the trunk and the pins came through the same queue
   return model;
 }
@@ -92,6 +112,7 @@ bool Model::has_experts() const { return impl_->source.has_value(); }
 uint64_t Model::context() const { return impl_->limits.context; }
 uint32_t Model::threads() const { return impl_->limits.threads; }
 const PinReport& Model::pins() const { return impl_->pins; }
+const LoadReport& Model::load_report() const { return impl_->load_report; }
 uint32_t Model::cache_slots() const { return impl_->stream ? impl_->stream->cache().slots() : 0; }
 
 std::string Model::io_description() const {

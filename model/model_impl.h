@@ -38,13 +38,16 @@ struct Model::Impl {
   std::optional<ExpertStream> stream;
   LookAheadTrial look_ahead_trial;
   PinReport pins;
+  LoadReport load_report;
   std::optional<RoutingRecorder> recorder;  // none: nobody wants to know
   std::optional<Trunk> trunk;
   std::unique_ptr<const Network> network;
 
-  // For the next token: how many experts of a layer to read ahead.
-  uint32_t look_ahead() const {
+  // How many experts of a layer to read ahead for so many tokens. Of many tokens most experts are
+  // wanted anyway, and what is read ahead is read once.
+  uint32_t look_ahead(uint32_t tokens) const {
     if (options.look_ahead) return *options.look_ahead;
+    if (tokens > 1) return config.experts;
     return look_ahead_trial.on() ? (config.experts_per_token + 1) / 2 : 0;
   }
   uint64_t bytes_read() const {

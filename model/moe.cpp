@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <utility>
 
 #include "io/check.h"
@@ -133,6 +134,14 @@ void Moe::forward(const float* x, Run& run, float* y) const {
 }
 
 void Moe::foresee(const float* x, Run& run) const {
+  if (run.tokens > 1) {
+    // Where each expert is chosen four times on average, 98 of 100 are chosen at all.
+    if (uint64_t{run.tokens} * top_k_ < uint64_t{4} * experts_) return;
+    std::vector<uint32_t> all(experts_);
+    std::iota(all.begin(), all.end(), 0u);
+    run.experts->look_ahead(source_layer_, all, FetchMode::sweep);
+    return;
+  }
   router_.foresee(x, run);
   const uint32_t count = std::min(run.look_ahead, top_k_);
   run.experts->look_ahead(source_layer_, {run.activations->foreseen, count});

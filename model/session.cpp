@@ -95,7 +95,7 @@ struct Session::Impl {
             .position = position,
             .tokens = tokens,
             .routing = nullptr,
-            .look_ahead = tokens == 1 ? model.look_ahead() : 0,
+            .look_ahead = model.look_ahead(tokens),
             .should_stop = nullptr};
   }
 

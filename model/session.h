@@ -68,6 +68,15 @@ struct PinReport {
   uint64_t bytes = 0;   // the cache's slots for them
 };
 
+// What Model::load took, part by part.
+struct LoadReport {
+  double headers_seconds = 0;  // config, tensor tables, plan
+  double trunk_seconds = 0;    // reading it
+  uint64_t trunk_bytes = 0;
+  double pins_seconds = 0;     // reading them
+  double network_seconds = 0;  // converting what is kept in another form
+};
+
 class Model;
 
 // Called from the loading or computing thread.
@@ -97,6 +106,7 @@ class Model {
   std::string slab_description() const;  // "huge pages", …; empty for dense models
   uint32_t cache_slots() const;          // 0 for dense models
   const PinReport& pins() const;
+  const LoadReport& load_report() const;
   StreamStatistics stream_statistics() const;
   void reset_stream_statistics();
 

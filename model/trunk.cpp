@@ -12,8 +12,8 @@ namespace sluice {
 
 namespace {
 
-// Requests are handed to the queue this many bytes at a time, so that progress can be shown.
-constexpr uint64_t kProgressBytes = 16ull << 20;
+// A request: small enough that progress can be shown.
+constexpr uint64_t kRequestBytes = 16ull << 20;
 
 uint64_t extent_bytes(const ReadPlan& plan) {
   uint64_t total = 0;
@@ -76,35 +76,27 @@ void Trunk::load(std::span<const DirectFile* const> files, ReadQueue& queue,
   const ReadPlan& plan = read_plan();
   const uint64_t total = extent_bytes(plan);
   slab_.emplace(total + kernels::kOverreadBytes);
-  std::vector<ReadRequest> batch;
-  uint64_t batch_bytes = 0;
-  uint64_t done = 0;
-  const auto flush = [&] {
-    read_all(queue, batch);
-    done += batch_bytes;
-    if (progress) progress(done, total);
-    batch.clear();
-    batch_bytes = 0;
-  };
+  std::vector<ReadRequest> requests;
   uint64_t place = 0;
   for (const Extent& extent : plan.extents) {
     extent_places_.push_back(place);
-    for (uint64_t at = 0; at < extent.size_bytes;) {
-      const uint64_t size = std::min(extent.size_bytes - at, kProgressBytes - batch_bytes);
+    for (uint64_t at = 0; at < extent.size_bytes; at += kRequestBytes) {
+      const uint64_t size = std::min(extent.size_bytes - at, kRequestBytes);
       const uint64_t needed = extent.needed_bytes > at ? extent.needed_bytes - at : 0;
-      batch.push_back({.file = files[extent.file],
-                       .offset = extent.offset + at,
-                       .size_bytes = size,
-                       .needed_bytes = std::min(size, needed),
-                       .destination = slab_->data() + place + at,
-                       .tag = batch.size()});
-      at += size;
-      batch_bytes += size;
-      if (batch_bytes == kProgressBytes) flush();
+      requests.push_back({.file = files[extent.file],
+                          .offset = extent.offset + at,
+                          .size_bytes = size,
+                          .needed_bytes = std::min(size, needed),
+                          .destination = slab_->data() + place + at,
+                          .tag = requests.size()});
     }
     place += extent.size_bytes;
   }
-  if (!batch.empty()) flush();
+  uint64_t done = 0;
+  read_all(queue, requests, [&](uint64_t tag) {
+    done += requests[tag].size_bytes;
+    if (progress) progress(done, total);
+  });
 }
 
 }  // namespace sluice

@@ -8,6 +8,7 @@
 #include "io/error.h"
 #include "stream/expert_loads.h"
 #include "stream/look_ahead.h"
+#include "stream/sweep_slots.h"
 
 namespace sluice {
 namespace {
@@ -79,16 +80,6 @@ struct ExpertStream::Impl {
   Impl(const ExpertSource& expert_source, std::span<const DirectFile* const> files,
        ReadQueue& read_queue, const Options& options);
 
-  void set_swept(uint32_t slot, bool value) {
-    swept_count += value;
-    swept_count -= swept[slot];
-    swept[slot] = value;
-  }
-  // Whether the next miss would evict what decode has warmed.
-  bool next_evicts_warm() const {
-    const uint32_t slot = cache.next_eviction();
-    return slot != kNoSlot && !swept[slot];
-  }
   // Takes in what landed, and gives the device what it may have next.
   void reap(bool wait);
   void poll();
@@ -96,11 +87,7 @@ struct ExpertStream::Impl {
   const ExpertSource& source;
   ReadQueue& queue;
   ExpertCache cache;
-  // [slots]: holds what no decode has wanted, only sweeps. A sweep recycles such slots, and evicts
-  // anything else only while there are fewer of them than sweep_slots.
-  std::vector<bool> swept;
-  uint32_t swept_count = 0;
-  uint32_t sweep_slots = 0;
+  SweepSlots swept;
   uint64_t wait_us = 0;
   ReadStatistics reads_before;          // the queue's, when ours were last reset
   std::unique_ptr<Fetch::State> spare;  // between fetches: keeps its vectors' memory
@@ -115,10 +102,9 @@ ExpertStream::Impl::Impl(const ExpertSource& expert_source,
     : source(expert_source),
       queue(read_queue),
       cache(cache_options(expert_source, options)),
-      swept(cache.slots()),
-      sweep_slots(sweep_ring(expert_source, cache.slots(), options.sweep_slots)),
+      swept(cache, sweep_ring(expert_source, cache.slots(), options.sweep_slots)),
       loads(expert_source, files, read_queue, cache),
-      ahead(cache, loads) {
+      ahead(expert_source, cache, loads, swept) {
   reads_before = queue.statistics();
 }
 
@@ -164,7 +150,7 @@ void ExpertStream::Impl::reap(bool wait) {
 
 void ExpertStream::Impl::poll() {
   if (loads.under_way() > 0) reap(/*wait=*/false);
-  if (active == nullptr || !active->reading()) ahead.start(source.expert_bytes());
+  if (active == nullptr || !active->reading()) ahead.start();
 }
 
 // Residents are leased before the first miss takes a slot, so that no miss evicts what this very
@@ -190,7 +176,7 @@ void ExpertStream::Fetch::State::start(uint32_t layer_index, std::span<const uin
       continue;
     }
     item.slot = impl.cache.acquire(key).slot;
-    if (mode == FetchMode::decode) impl.set_swept(item.slot, false);
+    if (mode == FetchMode::decode) impl.swept.set(item.slot, false);
     if (load) {
       impl.loads.adopt(*load, index);
       item.load = *load;
@@ -220,8 +206,7 @@ void ExpertStream::Fetch::State::submit_misses() {
 // Leases a slot for the item's expert and starts its load. False if it has to wait.
 bool ExpertStream::Fetch::State::start_miss(uint32_t index) {
   if (mode == FetchMode::sweep) {
-    if (misses_held == impl.sweep_slots) return false;
-    if (impl.swept_count >= impl.sweep_slots && impl.next_evicts_warm()) return false;
+    if (misses_held == impl.swept.share() || !impl.swept.may_take_next()) return false;
   }
   if (!impl.loads.room()) return false;
   Item& item = items[index];
@@ -231,7 +216,7 @@ bool ExpertStream::Fetch::State::start_miss(uint32_t index) {
   // Anything else than a miss: the same expert was asked for twice in one fetch.
   SLUICE_CHECK(lease.outcome == ExpertCache::Outcome::miss);
   item.slot = lease.slot;
-  impl.set_swept(item.slot, mode == FetchMode::sweep);
+  impl.swept.set(item.slot, mode == FetchMode::sweep);
   item.missed = true;
   item.phase = Phase::loading;
   item.load = impl.loads.start(key, item.slot, Deadline::demand, index);
@@ -250,12 +235,12 @@ void ExpertStream::Fetch::State::ended(const ExpertLoads::Ended& load) {
     return;
   }
   if (error.empty()) error = load.error;
-  impl.set_swept(item.slot, false);
+  impl.swept.set(item.slot, false);
   end_lease(item);
 }
 
 void ExpertStream::Fetch::State::end_lease(Item& item) {
-  impl.cache.release(item.slot, impl.swept[item.slot] ? Retention::cold : Retention::keep);
+  impl.cache.release(item.slot, impl.swept.contains(item.slot) ? Retention::cold : Retention::keep);
   if (item.missed) --misses_held;
   item.phase = Phase::released;
 }
@@ -380,9 +365,9 @@ uint32_t ExpertStream::preload(uint32_t layer, std::span<const uint32_t> experts
   return pinned;
 }
 
-void ExpertStream::look_ahead(uint32_t layer, std::span<const uint32_t> experts) {
+void ExpertStream::look_ahead(uint32_t layer, std::span<const uint32_t> experts, FetchMode mode) {
   SLUICE_CHECK(layer < impl_->source.layers());
-  impl_->ahead.expect(layer, experts);
+  impl_->ahead.expect(layer, experts, mode == FetchMode::sweep);
   impl_->poll();
 }
 

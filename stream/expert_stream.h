@@ -95,7 +95,9 @@ class ExpertStream {
   // waits, and dropped when the next fetch() comes and does not want them. Replaces what an earlier
   // call asked for and was not started. To be called during the fetch of the layer before, or after
   // it.
-  void look_ahead(uint32_t layer, std::span<const uint32_t> experts);
+  // For a sweep to come they are read in the order of the disk, into slots that sweeps may take.
+  void look_ahead(uint32_t layer, std::span<const uint32_t> experts,
+                  FetchMode mode = FetchMode::decode);
 
   // Lets the queue make progress (reap, submit what waits) without blocking; call between pieces of
   // compute.

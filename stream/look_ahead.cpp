@@ -12,30 +12,38 @@ constexpr uint64_t kBytesAtOnce = 4 * kPieceBytes;
 
 }  // namespace
 
-void LookAhead::expect(uint32_t layer, std::span<const uint32_t> experts) {
+void LookAhead::expect(uint32_t layer, std::span<const uint32_t> experts, bool for_sweep) {
   layer_ = layer;
   expected_.assign(experts.begin(), experts.end());
   next_ = 0;
+  for_sweep_ = for_sweep;
+  if (!for_sweep) return;
+  std::ranges::sort(expected_, {},
+                    [&](uint32_t expert) { return source_.disk_order(layer, expert); });
 }
 
-void LookAhead::start(uint64_t expert_bytes) {
+void LookAhead::start() {
   while (next_ < expected_.size() && loads_.room()) {
-    if (loads_.under_way() > 0 && (loads_.under_way() + 1) * expert_bytes > kBytesAtOnce) break;
+    const uint64_t under_way = loads_.under_way();
+    if (under_way > 0 && (under_way + 1) * source_.expert_bytes() > kBytesAtOnce) break;
     const ExpertKey key{layer_, expected_[next_]};
-    const uint32_t victim = cache_.next_eviction();
-    if (victim != kNoSlot && expected(cache_.key_of(victim)) && !cache_.resident(key)) {
-      next_ = expected_.size();
-      break;
-    }
+    if (!cache_.resident(key) && !may_take_next()) break;
     ++next_;
     const ExpertCache::Lease lease = cache_.prefetch(key);
     if (lease.outcome != ExpertCache::Outcome::miss) continue;
+    swept_.set(lease.slot, for_sweep_);
     entries_.push_back(
         {.key = key,
          .slot = lease.slot,
          .load = loads_.start(key, lease.slot, Deadline::speculative, ExpertLoads::kNobody)});
   }
   loads_.submit();
+}
+
+bool LookAhead::may_take_next() const {
+  if (for_sweep_) return entries_.size() < swept_.share() && swept_.may_take_next();
+  const uint32_t victim = cache_.next_eviction();
+  return victim == kNoSlot || !expected(cache_.key_of(victim));
 }
 
 bool LookAhead::expected(ExpertKey key) const {

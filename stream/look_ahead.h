@@ -10,7 +10,7 @@
 //
 // Little is at the device at once: a demanded read that comes now has to stand behind it.
 //
-// Borrows: cache, loads. Threads: one, the queue's.
+// Borrows: all it is given. Threads: one, the queue's.
 #pragma once
 
 #include <cstdint>
@@ -20,17 +20,20 @@
 
 #include "cache/expert_cache.h"
 #include "stream/expert_loads.h"
+#include "stream/sweep_slots.h"
 
 namespace sluice {
 
 class LookAhead {
  public:
-  LookAhead(ExpertCache& cache, ExpertLoads& loads) : cache_(cache), loads_(loads) {}
+  LookAhead(const ExpertSource& source, ExpertCache& cache, ExpertLoads& loads, SweepSlots& swept)
+      : source_(source), cache_(cache), loads_(loads), swept_(swept) {}
 
-  // Replaces those of an earlier call that were not started.
-  void expect(uint32_t layer, std::span<const uint32_t> experts);
-  // As many as may be under way at once. expert_bytes: of each.
-  void start(uint64_t expert_bytes);
+  // Replaces those of an earlier call that were not started. for_sweep: they are read in the order
+  // of the disk, into slots that a sweep may take.
+  void expect(uint32_t layer, std::span<const uint32_t> experts, bool for_sweep);
+  // As many as may be under way at once.
+  void start();
 
   // Whether a load that was dropped still fills a slot with one of these experts.
   bool dropping_any(uint32_t layer, std::span<const uint32_t> experts) const;
@@ -52,10 +55,14 @@ class LookAhead {
   };
 
   bool expected(ExpertKey key) const;
+  bool may_take_next() const;
 
+  const ExpertSource& source_;
   ExpertCache& cache_;
   ExpertLoads& loads_;
+  SweepSlots& swept_;
   uint32_t layer_ = 0;
+  bool for_sweep_ = false;
   std::vector<uint32_t> expected_;
   size_t next_ = 0;             // the first of them that was not looked at
   std::vector<Entry> entries_;  // read ahead, each with a lease

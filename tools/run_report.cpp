@@ -52,6 +52,26 @@ std::string experts_text(const StreamStatistics& stream, uint64_t tokens) {
   return text + ", waited " + number_text(static_cast<double>(stream.wait_us) * 1e-6, 2) + " s\n";
 }
 
+// What passes before the first token, in the order in which it does.
+std::string start_up_text(const RunReport& report) {
+  const LoadReport& load = report.load;
+  const double loading = report.tokenizer_seconds + load.headers_seconds + load.trunk_seconds +
+                         load.pins_seconds + load.network_seconds;
+  const auto part = [](const char* name, double seconds) {
+    return std::string(", ") + name + " " + number_text(seconds, 2) + " s";
+  };
+  std::string text = "first token: after " + number_text(loading + report.time_to_first_token, 2) +
+                     " s: tokenizer " + number_text(report.tokenizer_seconds, 2) + " s" +
+                     part("headers", load.headers_seconds) + part("trunk", load.trunk_seconds);
+  if (load.trunk_seconds > 0) {
+    const double rate = static_cast<double>(load.trunk_bytes) / load.trunk_seconds;
+    text += " (" + bytes_text(load.trunk_bytes) + " at " + rate_text(rate * 1e-6) + " MB/s)";
+  }
+  if (load.pins_seconds > 0) text += part("pins", load.pins_seconds);
+  return text + part("tables", load.network_seconds) + part("prompt", report.time_to_first_token) +
+         "\n";
+}
+
 // What was read ahead, and how much of it was of use.
 std::string look_ahead_text(const CacheStatistics& decode) {
   if (decode.speculative_loads == 0) return {};
@@ -159,9 +179,9 @@ std::string start_text(const RunSetting& setting) {
 }
 
 std::string summary_text(const RunReport& report) {
-  std::string text = "prompt: " + std::to_string(report.prompt.tokens) + " tokens in " +
-                     number_text(report.prompt.seconds, 2) + " s" + speed_text(report.prompt) +
-                     "\n";
+  std::string text = report.generated_tokens > 0 ? start_up_text(report) : std::string();
+  text += "prompt: " + std::to_string(report.prompt.tokens) + " tokens in " +
+          number_text(report.prompt.seconds, 2) + " s" + speed_text(report.prompt) + "\n";
   text += "decode: " + std::to_string(report.generated_tokens) + " tokens in " +
           number_text(report.decode.seconds, 2) + " s" + speed_text(report.decode) + "\n";
   if (report.setting.has_experts) text += experts_text(report.decode.stream, report.decode.tokens);

@@ -52,6 +52,8 @@ struct PhaseReport {
 struct RunReport {
   RunSetting setting;
   PinReport pins;  // known once the model is loaded, after its setting
+  LoadReport load;
+  double tokenizer_seconds = 0;
   PhaseReport prompt;
   // Every generated token but the last is fed back: decode.tokens is one less than generated_tokens
   // when a token was generated, and what time and reads are divided by.

@@ -36,6 +36,15 @@ ordered_json stream_fields(const PhaseReport& phase) {
           {"wait_seconds", static_cast<double>(phase.stream.wait_us) * 1e-6}};
 }
 
+ordered_json load_fields(const RunReport& report) {
+  return {{"tokenizer_seconds", report.tokenizer_seconds},
+          {"headers_seconds", report.load.headers_seconds},
+          {"trunk_seconds", report.load.trunk_seconds},
+          {"trunk_bytes", report.load.trunk_bytes},
+          {"pins_seconds", report.load.pins_seconds},
+          {"tables_seconds", report.load.network_seconds}};
+}
+
 // Null where there are none.
 ordered_json pin_fields(const PinReport& pins) {
   if (pins.file.empty()) return nullptr;
@@ -68,6 +77,7 @@ std::string stats_json(const RunReport& report) {
       {"decode_seconds", report.decode.seconds},
       {"time_to_first_token_seconds",
        report.generated_tokens > 0 ? ordered_json(report.time_to_first_token) : ordered_json()},
+      {"load", load_fields(report)},
       {"prompt_tokens_per_second", rate(report.prompt)},
       {"decode_tokens_per_second", rate(report.decode)},
   };

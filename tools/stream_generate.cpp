@@ -200,7 +200,9 @@ int run(const GenerateOptions& options) {
 
   // The tokenizer is loaded first and what its parsing took is given back, so that the memory plan
   // starts from what really stays.
+  const Clock::time_point start = Clock::now();
   const std::optional<Tokenizer> tokenizer = load_tokenizer(options);
+  const double tokenizer_seconds = seconds_since(start);
   const std::vector<uint32_t> prompt = read_prompt(options, tokenizer ? &*tokenizer : nullptr);
   malloc_trim(0);
 
@@ -208,6 +210,8 @@ int run(const GenerateOptions& options) {
   const uint64_t seed = options.seed.value_or(clock_seed());
   Model model = load_model(options, config, prompt.size(), seed, report);
   report.pins = model.pins();
+  report.load = model.load_report();
+  report.tokenizer_seconds = tokenizer_seconds;
 
   catch_interrupts();
   Output standard_output(STDOUT_FILENO);

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 
 #include "io/error.h"
@@ -24,6 +25,11 @@ size_t speculative_requests(const RecordingQueue& queue) {
     for (const ReadRequest& request : batch) count += request.deadline == Deadline::speculative;
   }
   return count;
+}
+
+std::vector<uint32_t> sorted(std::vector<uint32_t> experts) {
+  std::ranges::sort(experts);
+  return experts;
 }
 
 // Until all that may be read ahead is there.
@@ -123,6 +129,26 @@ TEST(LookAhead, NeverEvictsAnExpertThatIsExpectedToo) {
   EXPECT_EQ(stream.statistics().cache.speculative_loads, 0u);
 }
 
+TEST(LookAhead, ReadsForASweepInTheOrderOfTheDiskAndLeavesWhatDecodeWarmed) {
+  ToyStream bench({kPlain, kPlain}, kMaxPaddingShare, prompt_device(), 1);
+  ExpertStream stream = bench.stream(8, /*sweep_slots=*/2);
+  bench.visit(stream, 0, {0, 1, 2, 3, 4, 5});
+  bench.queue.batches.clear();
+  stream.look_ahead(1, std::vector<uint32_t>{7, 6, 5, 4, 3, 2, 1, 0}, FetchMode::sweep);
+  poll_often(stream);
+  EXPECT_EQ(stream.statistics().cache.speculative_loads, 2u);
+  std::vector<uint64_t> offsets;
+  for (const auto& batch : bench.queue.batches) {
+    for (const ReadRequest& request : batch) offsets.push_back(request.offset);
+  }
+  EXPECT_TRUE(std::ranges::is_sorted(offsets));
+  EXPECT_EQ(sorted(bench.visit(stream, 1, first_experts(8), FetchMode::sweep)), first_experts(8));
+  for (uint32_t expert = 0; expert < 6; ++expert) {
+    EXPECT_TRUE(stream.cache().resident({0, expert})) << expert;
+  }
+  EXPECT_EQ(stream.statistics().cache.speculative_used, 2u);
+}
+
 TEST(LookAhead, SaysNothingOfAnErrorUntilTheExpertIsWanted) {
   ToyStream bench({kPlain, kPlain}, kMaxPaddingShare, prompt_device());
   ExpertStream stream = bench.stream(12);
@@ -173,7 +199,8 @@ TEST(LookAhead, NeverChangesWhatAFetchBrings) {
         const std::vector<uint32_t> experts = some();
         const FetchMode mode = random() % 4 == 0 ? FetchMode::sweep : FetchMode::decode;
         ExpertStream::Fetch fetch = stream.fetch(layer, experts, mode);
-        stream.look_ahead(1 - layer, some());
+        stream.look_ahead(1 - layer, some(),
+                          random() % 4 == 0 ? FetchMode::sweep : FetchMode::decode);
         size_t count = 0;
         const bool early_end = random() % 8 == 0;
         while (const auto i = fetch.next()) {
