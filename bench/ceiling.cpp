@@ -308,7 +308,7 @@ bool Window::add(uint64_t bytes) {
     started_ = true;
     first_ = last_ = now;
   }
-  return now < end_;
+  return now < end_ || bytes_ == 0;
 }
 
 double Window::bytes_per_second() const {

@@ -53,9 +53,10 @@ uint64_t last_cache_bytes();
 class Window {
  public:
   Window(double ramp_seconds, double seconds);
-  // False when the round is over. To be asked after every read, by one thread at a time.
+  // False when the round is over, which it is not before two reads have ended behind the ramp. To
+  // be asked after every read, by one thread at a time.
   bool add(uint64_t bytes);
-  // 0 if fewer than two reads ended in time.
+  // 0 where the round was left before it was over.
   double bytes_per_second() const;
 
  private:
