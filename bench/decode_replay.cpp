@@ -15,18 +15,8 @@
 // Each share of the experts has two caches of that size, one for an arm without look-ahead and one
 // for an arm with it, which replay the same tokens in turns, the other one first in every round.
 // Before and behind every round the ceilings are measured: blocks of an expert's size at the
-// queue's depth, and plain loads on as many threads. Both floors of a round are
-//
-//   I/O     bytes of the misses without look-ahead / the disk's ceiling
-//   memory  bytes of all experts multiplied, and of the stand-ins / the memory's ceiling
-//
-// and its time is given as a multiple of
-//   floors     the larger one of both, of the whole round
-//   layers     the larger one in each layer, summed: without looking ahead, nothing of a layer can
-//              be read before its turn
-//   own reads  as floors, with all bytes that the arm itself read, speculated ones included
-// Hits are demands that found their expert without any read for them; ahead, those served by
-// look-ahead. Reported are medians over the rounds, and of the rounds' ratios.
+// queue's depth, and plain loads on as many threads. What is made of them: bench/replay_figures.h.
+// Reported are medians over the rounds, and of the rounds' ratios.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
@@ -40,6 +30,7 @@
 #include "bench/bench_file.h"
 #include "bench/ceiling.h"
 #include "bench/replay_arm.h"
+#include "bench/replay_figures.h"
 #include "bench/routing_generator.h"
 #include "bench/synthetic_records.h"
 #include "io/error.h"
@@ -78,18 +69,6 @@ constexpr uint32_t kWarmUpTokens = 600;  // of a generated trace, for filling th
 constexpr uint32_t kFirstTokens = 4;     // computed before the first round, uncounted
 constexpr uint32_t kCeilingRounds = 3;
 
-struct Ceilings {
-  double disk = 0, memory = 0;  // GB/s
-};
-
-// What one expert, one miss and one layer cost.
-struct Weights {
-  double expert_bytes, miss_bytes, trunk_bytes;
-};
-
-// By name, one value a round.
-using Series = std::map<std::string, std::vector<double>>;
-
 class Machine {
  public:
   Machine(const Settings& settings, const ExpertLayers& layers)
@@ -113,48 +92,6 @@ class Machine {
   const ExpertLayers& layers_;
   Slab slab_;
 };
-
-double seconds_of(double bytes, double gb_per_second) {
-  return bytes > 0 ? bytes / 1e9 / gb_per_second : 0;
-}
-
-// plain: the round of the arm without look-ahead over the same tokens.
-void add_figures(const Round& round, const Round& plain, const Ceilings& ceilings,
-                 const Weights& weights, Series& series) {
-  const ReadStatistics& reads = round.stream.reads;
-  const CacheStatistics& cache = round.stream.cache;
-  const auto demanded = static_cast<double>(reads.bytes_demanded);
-  const auto speculated = static_cast<double>(reads.bytes_speculated);
-  const auto experts = static_cast<double>(round.experts);
-  const double touched =
-      experts * weights.expert_bytes + static_cast<double>(round.steps) * weights.trunk_bytes;
-  const double memory_floor = seconds_of(touched, ceilings.memory);
-  double misses = 0, layers_floor = 0;
-  for (const uint32_t missed : plain.misses) {
-    misses += missed;
-    layers_floor += std::max(seconds_of(missed * weights.miss_bytes, ceilings.disk),
-                             memory_floor / static_cast<double>(round.steps));
-  }
-  const double io_floor = seconds_of(misses * weights.miss_bytes, ceilings.disk);
-  const double own_floor = seconds_of(demanded + speculated, ceilings.disk);
-  const auto used = static_cast<double>(cache.speculative_used);
-  const auto put = [&](const char* name, double value) { series[name].push_back(value); };
-  put("tokens_per_second", static_cast<double>(round.tokens) / round.seconds);
-  put("hit_rate", (static_cast<double>(cache.hits + cache.in_flight_hits) - used) / experts);
-  put("ahead_rate", used / experts);
-  put("ahead_used", used / std::max(1.0, static_cast<double>(cache.speculative_loads)));
-  put("disk_gb_per_second", (demanded + speculated) / 1e9 / round.seconds);
-  put("demanded_mb_per_token", demanded / 1e6 / static_cast<double>(round.tokens));
-  put("speculated_mb_per_token", speculated / 1e6 / static_cast<double>(round.tokens));
-  put("memory_gb_per_second", touched / 1e9 / round.seconds);
-  put("waiting", static_cast<double>(round.stream.wait_us) / 1e6 / round.seconds);
-  put("io_floor_ms_per_token", 1e3 * io_floor / static_cast<double>(round.tokens));
-  put("memory_floor_ms_per_token", 1e3 * memory_floor / static_cast<double>(round.tokens));
-  put("time_over_floors", round.seconds / std::max(io_floor, memory_floor));
-  put("time_over_layers", round.seconds / layers_floor);
-  put("time_over_own_reads", round.seconds / std::max(own_floor, memory_floor));
-  put("time_over_plain", round.seconds / plain.seconds);
-}
 
 nlohmann::json medians(const Series& series) {
   nlohmann::json json = nlohmann::json::object();
@@ -194,7 +131,8 @@ nlohmann::json replay_share(double share, const ReplayWork& work, ExpertLayers& 
   uint64_t token = arms[0].warm_up();
   if (two_caches) {
     options.look_ahead = settings.look_ahead;
-    arms.emplace_back(layers, work, options).warm_up();
+    // With look-ahead from the start, as what it reads in vain is part of the cache's state.
+    arms.emplace_back(layers, work, options).run(0, token);
   } else if (settings.look_ahead > 0) {
     arms.push_back(ReplayArm(arms[0], settings.look_ahead));
   }

@@ -10,13 +10,6 @@
 #include "stream/cache_replay.h"
 
 namespace sluice::bench {
-namespace {
-
-// Times that the warm-up goes through the trace at most, should that never fill the cache.
-constexpr uint64_t kWarmUpPasses = 4;
-
-}  // namespace
-
 ReplayWork::ReplayWork(Trace actual, Trace predicted, const ExpertLayers& layers)
     : actual_(std::move(actual)), predicted_(std::move(predicted)) {
   SLUICE_CHECK(actual_.size() == predicted_.size());
@@ -79,15 +72,15 @@ uint64_t ReplayArm::load_all() {
 uint64_t ReplayArm::warm_up() {
   if (holds_all()) return load_all();
   ExpertStream& stream = *shared_->stream;
-  for (uint64_t token = 0; token < kWarmUpPasses * work_.tokens(); ++token) {
-    if (stream.statistics().cache.evictions > 0) return token;
+  uint64_t token = 0;
+  for (; token < kMostWarmUpTokens && stream.statistics().cache.evictions == 0; ++token) {
     for (uint64_t i = 0; i < work_.steps(token % work_.tokens()); ++i) {
       const ReplayWork::Step step = work_.step(token % work_.tokens(), i);
       ExpertStream::Fetch fetch = stream.fetch(step.layer, step.experts, FetchMode::decode);
       while (const auto rank = fetch.next()) fetch.release(*rank);
     }
   }
-  return kWarmUpPasses * work_.tokens();
+  return token;
 }
 
 Round ReplayArm::run(uint64_t first_token, uint64_t tokens) {

@@ -55,6 +55,8 @@ struct Round {
 
 class ReplayArm {
  public:
+  static constexpr uint64_t kMostWarmUpTokens = 1000;
+
   struct Options {
     uint64_t slots = 0;       // of the cache
     uint32_t look_ahead = 0;  // experts of the next layer that are asked for; 0: none
@@ -66,9 +68,9 @@ class ReplayArm {
   // Another arm on the same cache: for caches that hold everything, whose state never changes.
   ReplayArm(const ReplayArm& other, uint32_t look_ahead);
 
-  // Fetches, without computing, from the first token on until the cache evicts, which makes the
-  // state of LRU independent of where it began; or everything, if all experts fit. Returns the
-  // token behind.
+  // Fetches, without computing, from the first token on until the cache evicts (then the state of
+  // LRU no longer depends on where it began) or kMostWarmUpTokens are through; or everything, if
+  // all experts fit. Returns the token behind.
   uint64_t warm_up();
   // From that token on (modulo the work's).
   Round run(uint64_t first_token, uint64_t tokens);
