@@ -4,7 +4,7 @@
 //
 //   decode_replay [--preset 35b] [--layers N] [--file-gb X] [--dir DIR] [--keep] [--model DIR]
 //     [--trace FILE] [--skew X] [--reuse X] [--memory X] [--recall X] [--seed N]
-//     [--share X ...] [--look-ahead N|off] [--trunk-mb N] [--threads N] [--backend B] [--depth N]
+//     [--share X ...] [--lookahead N|off] [--trunk-mb N] [--threads N] [--backend B] [--depth N]
 //     [--rounds N] [--tokens N] [--ramp-ms N] [--ceiling-ms N] [--json] [--quick]
 //
 // Without --model, experts of the preset's shape are written as records of 3 bits, as many layers
@@ -323,7 +323,7 @@ int main(int argc, char** argv) {
   app.add_option("--share", settings.shares, "Experts that the cache holds, of all")
       ->check(share_range)
       ->capture_default_str();
-  app.add_option("--look-ahead", settings.look_ahead, "Top ranks to look ahead for, or off")
+  app.add_option("--lookahead", settings.look_ahead, "Top ranks to look ahead for, or off")
       ->transform(CLI::Transformer(std::map<std::string, uint32_t>{{"off", 0}}))
       ->capture_default_str();
   app.add_option("--trunk-mb", settings.trunk_mb, "MiB of bf16 that stand in for a layer's rest")
