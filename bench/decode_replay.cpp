@@ -4,7 +4,8 @@
 //
 //   decode_replay [--preset 35b] [--layers N] [--file-gb X] [--dir DIR] [--keep] [--model DIR]
 //     [--trace FILE] [--skew X] [--reuse X] [--memory X] [--recall X] [--seed N]
-//     [--share X ...] [--lookahead N|off] [--trunk-mb N] [--threads N] [--backend B] [--depth N]
+//     [--share X ...] [--lookahead N|auto|off] [--trunk-mb N] [--threads N] [--backend B] [--depth
+//     N]
 //     [--rounds N] [--tokens N] [--ramp-ms N] [--ceiling-ms N] [--json] [--quick]
 //
 // Without --model, experts of the preset's shape are written as records of 3 bits, as many layers
@@ -35,6 +36,7 @@
 #include "bench/synthetic_records.h"
 #include "io/error.h"
 #include "model/machine.h"
+#include "tools/command_line.h"
 
 namespace sluice::bench {
 namespace {
@@ -51,7 +53,8 @@ struct Settings {
   double recall = 0.85;
   uint64_t seed = 1;
   std::vector<double> shares = {0.125, 0.5, 1};
-  uint32_t look_ahead = 6;
+  uint32_t look_ahead = 6;        // experts; 0: none
+  bool look_ahead_trial = false;  // three quarters of a token's, while that pays
   uint64_t trunk_mb = 0;
   uint32_t threads = available_threads();
   ReadBackend backend = ReadBackend::automatic;
@@ -67,6 +70,7 @@ struct Settings {
 
 constexpr uint32_t kWarmUpTokens = 600;  // of a generated trace, for filling the cache
 constexpr uint32_t kFirstTokens = 4;     // computed before the first round, uncounted
+constexpr uint32_t kTrialTokens = LookAheadTrial::kBlock * LookAheadTrial::kBlocks;  // then instead
 constexpr uint32_t kCeilingRounds = 3;
 
 class Machine {
@@ -122,22 +126,26 @@ nlohmann::json replay_share(double share, const ReplayWork& work, ExpertLayers& 
   const uint64_t slots =
       std::clamp(static_cast<uint64_t>(std::llround(share * static_cast<double>(keys))),
                  uint64_t{layers.experts_per_token()}, keys);
-  const bool two_caches = settings.look_ahead > 0 && slots < keys;
+  const ReplayArm::Options plain{
+      .slots = slots, .backend = settings.backend, .depth = settings.depth};
+  ReplayArm::Options ahead = plain;
+  ahead.on_trial = settings.look_ahead_trial;
+  ahead.look_ahead =
+      ahead.on_trial ? (3 * layers.experts_per_token() + 3) / 4 : settings.look_ahead;
+  const bool two_caches = ahead.look_ahead > 0 && slots < keys;
   require_memory(slots * source.slot_bytes() * (two_caches ? 2 : 1));
   std::vector<ReplayArm> arms;
-  ReplayArm::Options options{
-      .slots = slots, .look_ahead = 0, .backend = settings.backend, .depth = settings.depth};
-  arms.emplace_back(layers, work, options);
+  arms.emplace_back(layers, work, plain);
   uint64_t token = arms[0].warm_up();
   if (two_caches) {
-    options.look_ahead = settings.look_ahead;
     // With look-ahead from the start, as what it reads in vain is part of the cache's state.
-    arms.emplace_back(layers, work, options).run(0, token);
-  } else if (settings.look_ahead > 0) {
-    arms.push_back(ReplayArm(arms[0], settings.look_ahead));
+    arms.emplace_back(layers, work, ahead).run(0, token);
+  } else if (ahead.look_ahead > 0) {
+    arms.push_back(ReplayArm(arms[0], ahead));
   }
-  for (ReplayArm& arm : arms) arm.run(token, kFirstTokens);
-  const uint64_t warm_up_tokens = token += kFirstTokens;
+  const uint64_t first_tokens = ahead.on_trial ? kTrialTokens : kFirstTokens;
+  for (ReplayArm& arm : arms) arm.run(token, first_tokens);
+  const uint64_t warm_up_tokens = token += first_tokens;
 
   const Weights weights{.expert_bytes = static_cast<double>(source.expert_bytes()),
                         .miss_bytes = static_cast<double>(source.packed() ? source.staging_bytes()
@@ -169,6 +177,8 @@ nlohmann::json replay_share(double share, const ReplayWork& work, ExpertLayers& 
                         {"slots", slots},
                         {"budget_bytes", slots * source.slot_bytes()},
                         {"warm_up_tokens", warm_up_tokens},
+                        {"look_ahead", ahead.look_ahead},
+                        {"look_ahead_trial", ahead.on_trial},
                         {"io", arms[0].queue_description()},
                         {"ceilings_gb_per_second", medians(ceilings)},
                         {"without", medians(series[0])}};
@@ -184,7 +194,8 @@ nlohmann::json replay_share(double share, const ReplayWork& work, ExpertLayers& 
       "  look-ahead   tok/s    hits   ahead disk GB/s  mem GB/s  waiting x floors x layers "
       "x own rds x without\n");
   print("off", row["without"]);
-  if (arms.size() > 1) print(std::to_string(settings.look_ahead).c_str(), row["with"]);
+  if (arms.size() > 1)
+    print(ahead.on_trial ? "auto" : std::to_string(ahead.look_ahead).c_str(), row["with"]);
   std::fflush(stdout);
   return row;
 }
@@ -216,7 +227,7 @@ Trace make_trace(const ExpertLayers& layers, const RoutingPreset& preset,
                         .memory = settings.memory.value_or(preset.routing.memory)};
   const Trace generated = generate_routing(
       {layers.source().layers(), grid.experts, layers.experts_per_token()}, routing,
-      kWarmUpTokens + kFirstTokens + settings.rounds * settings.tokens, settings.seed);
+      kWarmUpTokens + kTrialTokens + settings.rounds * settings.tokens, settings.seed);
   Trace trace;  // by the model's layers
   for (size_t i = 0; i < generated.size(); ++i) {
     trace.add(grid.layers[generated[i].layer], generated[i].experts);
@@ -282,7 +293,6 @@ void run(Settings settings) {
                                 {"depth", settings.depth},
                                 {"direct", layers.largest_file().direct()},
                                 {"recall", settings.recall},
-                                {"look_ahead", settings.look_ahead},
                                 {"trunk_mb", settings.trunk_mb},
                                 {"rounds", settings.rounds},
                                 {"tokens", settings.tokens},
@@ -323,9 +333,13 @@ int main(int argc, char** argv) {
   app.add_option("--share", settings.shares, "Experts that the cache holds, of all")
       ->check(share_range)
       ->capture_default_str();
-  app.add_option("--lookahead", settings.look_ahead, "Top ranks to look ahead for, or off")
-      ->transform(CLI::Transformer(std::map<std::string, uint32_t>{{"off", 0}}))
-      ->capture_default_str();
+  sluice::add_parsed(
+      app, "--lookahead", "N|auto|off",
+      "Top ranks to look ahead for (default 6); auto: while it pays", [&](const std::string& text) {
+        settings.look_ahead_trial = text == "auto";
+        settings.look_ahead =
+            text == "auto" || text == "off" ? 0 : sluice::parse_number<uint32_t>(text, {0, 1024});
+      });
   app.add_option("--trunk-mb", settings.trunk_mb, "MiB of bf16 that stand in for a layer's rest")
       ->capture_default_str();
   app.add_option("--threads", settings.threads)->check(CLI::Range(1, 256))->capture_default_str();

@@ -44,6 +44,7 @@ ReplayArm::ReplayArm(ExpertLayers& layers, const ReplayWork& work, const Options
       work_(work),
       look_ahead_(options.look_ahead),
       shared_(std::make_shared<Shared>()) {
+  if (options.on_trial) trial_.emplace();
   shared_->queue = make_read_queue(options.backend, options.depth);
   shared_->stream = std::make_unique<ExpertStream>(
       layers.source(), layers.files(), *shared_->queue,
@@ -52,8 +53,13 @@ ReplayArm::ReplayArm(ExpertLayers& layers, const ReplayWork& work, const Options
                             .experts_per_token = layers.experts_per_token()});
 }
 
-ReplayArm::ReplayArm(const ReplayArm& other, uint32_t look_ahead)
-    : layers_(other.layers_), work_(other.work_), look_ahead_(look_ahead), shared_(other.shared_) {}
+ReplayArm::ReplayArm(const ReplayArm& other, const Options& options)
+    : layers_(other.layers_),
+      work_(other.work_),
+      look_ahead_(options.look_ahead),
+      shared_(other.shared_) {
+  if (options.on_trial) trial_.emplace();
+}
 
 bool ReplayArm::holds_all() const {
   return shared_->stream->cache().slots() == grid_of(layers_.source()).keys();
@@ -84,33 +90,46 @@ uint64_t ReplayArm::warm_up() {
 }
 
 Round ReplayArm::run(uint64_t first_token, uint64_t tokens) {
+  using Clock = std::chrono::steady_clock;
   ExpertStream& stream = *shared_->stream;
   Round round{.tokens = tokens, .stream = {}, .misses = {}};
   stream.reset_statistics();
   layers_.take_checksum();
-  const auto start = std::chrono::steady_clock::now();
+  uint64_t bytes_before = 0;
+  const auto start = Clock::now();
   for (uint64_t t = 0; t < tokens; ++t) {
-    const uint64_t token = (first_token + t) % work_.tokens();
-    for (uint64_t i = 0; i < work_.steps(token); ++i) {
-      const ReplayWork::Step step = work_.step(token, i);
-      layers_.multiply_trunk(step.layer, stream);
-      const uint64_t misses_before = stream.cache().statistics().misses;
-      ExpertStream::Fetch fetch = stream.fetch(step.layer, step.experts, FetchMode::decode);
-      if (look_ahead_ > 0 && !step.next_predicted.empty()) {
-        stream.look_ahead(step.next_layer, step.next_predicted.first(std::min<size_t>(
-                                               look_ahead_, step.next_predicted.size())));
-      }
-      layers_.multiply_experts(step.layer, step.experts, fetch, stream);
-      round.misses.push_back(
-          static_cast<uint32_t>(stream.cache().statistics().misses - misses_before));
-      round.experts += step.experts.size();
-    }
-    round.steps += work_.steps(token);
+    const auto token_start = Clock::now();
+    run_token((first_token + t) % work_.tokens(), round);
+    if (!trial_) continue;
+    const ReadStatistics reads = stream.statistics().reads;
+    const uint64_t bytes_read = reads.bytes_demanded + reads.bytes_speculated;
+    trial_->token(std::chrono::duration<double>(Clock::now() - token_start).count(),
+                  bytes_read - std::exchange(bytes_before, bytes_read));
   }
-  round.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  round.seconds = std::chrono::duration<double>(Clock::now() - start).count();
   round.stream = stream.statistics();
   round.checksum = layers_.take_checksum();
   return round;
+}
+
+void ReplayArm::run_token(uint64_t token, Round& round) {
+  ExpertStream& stream = *shared_->stream;
+  const uint32_t look_ahead = trial_ && !trial_->on() ? 0 : look_ahead_;
+  for (uint64_t i = 0; i < work_.steps(token); ++i) {
+    const ReplayWork::Step step = work_.step(token, i);
+    layers_.multiply_trunk(step.layer, stream);
+    const uint64_t misses_before = stream.cache().statistics().misses;
+    ExpertStream::Fetch fetch = stream.fetch(step.layer, step.experts, FetchMode::decode);
+    if (look_ahead > 0 && !step.next_predicted.empty()) {
+      stream.look_ahead(step.next_layer, step.next_predicted.first(std::min<size_t>(
+                                             look_ahead, step.next_predicted.size())));
+    }
+    layers_.multiply_experts(step.layer, step.experts, fetch, stream);
+    round.misses.push_back(
+        static_cast<uint32_t>(stream.cache().statistics().misses - misses_before));
+    round.experts += step.experts.size();
+  }
+  round.steps += work_.steps(token);
 }
 
 }  // namespace sluice::bench

@@ -10,11 +10,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "bench/expert_layers.h"
+#include "stream/look_ahead_trial.h"
 #include "stream/trace.h"
 
 namespace sluice::bench {
@@ -60,13 +62,14 @@ class ReplayArm {
   struct Options {
     uint64_t slots = 0;       // of the cache
     uint32_t look_ahead = 0;  // experts of the next layer that are asked for; 0: none
+    bool on_trial = false;    // only for tokens that a LookAheadTrial lets look ahead
     ReadBackend backend = ReadBackend::automatic;
     uint32_t depth = 16;
   };
   // Throws Error: as ExpertStream and make_read_queue().
   ReplayArm(ExpertLayers& layers, const ReplayWork& work, const Options& options);
   // Another arm on the same cache: for caches that hold everything, whose state never changes.
-  ReplayArm(const ReplayArm& other, uint32_t look_ahead);
+  ReplayArm(const ReplayArm& other, const Options& options);
 
   // Fetches, without computing, from the first token on until the cache evicts (then the state of
   // LRU no longer depends on where it began) or kMostWarmUpTokens are through; or everything, if
@@ -75,7 +78,6 @@ class ReplayArm {
   // From that token on (modulo the work's).
   Round run(uint64_t first_token, uint64_t tokens);
 
-  uint32_t look_ahead() const { return look_ahead_; }
   std::string queue_description() const { return shared_->queue->description(); }
   bool holds_all() const;
 
@@ -85,10 +87,12 @@ class ReplayArm {
     std::unique_ptr<ExpertStream> stream;
   };
   uint64_t load_all();
+  void run_token(uint64_t token, Round& round);
 
   ExpertLayers& layers_;
   const ReplayWork& work_;
   uint32_t look_ahead_;
+  std::optional<LookAheadTrial> trial_;
   std::shared_ptr<Shared> shared_;
 };
 
