@@ -3,9 +3,8 @@
 // model.
 //
 //   decode_replay [--preset 35b] [--layers N] [--file-gb X] [--dir DIR] [--keep] [--model DIR]
-//     [--trace FILE] [--skew X] [--reuse X] [--memory X] [--recall X] [--seed N]
-//     [--share X ...] [--lookahead N|auto|off] [--trunk-mb N] [--threads N] [--backend B] [--depth
-//     N]
+//     [--trace FILE] [--skew X] [--reuse X] [--memory X] [--recall X] [--seed N] [--share X ...]
+//     [--lookahead N|auto|off] [--trunk-mb N] [--threads N] [--backend B] [--depth N]
 //     [--rounds N] [--tokens N] [--ramp-ms N] [--ceiling-ms N] [--json] [--quick]
 //
 // Without --model, experts of the preset's shape are written as records of 3 bits, as many layers
@@ -53,8 +52,8 @@ struct Settings {
   double recall = 0.85;
   uint64_t seed = 1;
   std::vector<double> shares = {0.125, 0.5, 1};
-  uint32_t look_ahead = 6;        // experts; 0: none
-  bool look_ahead_trial = false;  // three quarters of a token's, while that pays
+  uint32_t look_ahead = 4;        // experts; 0: none
+  bool look_ahead_trial = false;  // half of a token's, while that pays
   uint64_t trunk_mb = 0;
   uint32_t threads = available_threads();
   ReadBackend backend = ReadBackend::automatic;
@@ -130,8 +129,7 @@ nlohmann::json replay_share(double share, const ReplayWork& work, ExpertLayers& 
       .slots = slots, .backend = settings.backend, .depth = settings.depth};
   ReplayArm::Options ahead = plain;
   ahead.on_trial = settings.look_ahead_trial;
-  ahead.look_ahead =
-      ahead.on_trial ? (3 * layers.experts_per_token() + 3) / 4 : settings.look_ahead;
+  ahead.look_ahead = ahead.on_trial ? (layers.experts_per_token() + 1) / 2 : settings.look_ahead;
   const bool two_caches = ahead.look_ahead > 0 && slots < keys;
   require_memory(slots * source.slot_bytes() * (two_caches ? 2 : 1));
   std::vector<ReplayArm> arms;
@@ -335,7 +333,7 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   sluice::add_parsed(
       app, "--lookahead", "N|auto|off",
-      "Top ranks to look ahead for (default 6); auto: while it pays", [&](const std::string& text) {
+      "Top ranks to look ahead for (default 4); auto: while it pays", [&](const std::string& text) {
         settings.look_ahead_trial = text == "auto";
         settings.look_ahead =
             text == "auto" || text == "off" ? 0 : sluice::parse_number<uint32_t>(text, {0, 1024});
