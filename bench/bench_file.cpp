@@ -57,34 +57,35 @@ class OpenFile {
 
 }  // namespace
 
-BenchFile::BenchFile(const std::filesystem::path& parent, const std::string& name,
-                     uint64_t size_bytes)
-    : size_bytes_(size_bytes) {
+BenchDirectory::BenchDirectory(const std::filesystem::path& parent) {
   std::string pattern = (parent / "sluice-bench-XXXXXX").string();
   if (mkdtemp(pattern.data()) == nullptr) {
     throw Error(parent.string(), ": cannot make a directory: ", errno_text(errno));
   }
-  directory_ = pattern;
-  path_ = (directory_ / name).string();
-  try {
-    const OpenFile file(path_, O_WRONLY | O_CREAT);
-    constexpr uint64_t kChunkWords = uint64_t{1} << 19;
-    std::vector<uint64_t> chunk(kChunkWords);
-    for (uint64_t offset = 0; offset < size_bytes; offset += kChunkWords * sizeof(uint64_t)) {
-      for (uint64_t i = 0; i < kChunkWords; ++i) chunk[i] = word_at(offset / sizeof(uint64_t) + i);
-      const uint64_t length = std::min(kChunkWords * sizeof(uint64_t), size_bytes - offset);
-      write_at(file.fd(), path_, reinterpret_cast<const char*>(chunk.data()), length, offset);
-    }
-    file.settle(path_);
-  } catch (...) {
-    std::filesystem::remove_all(directory_);
-    throw;
-  }
+  path_ = pattern;
 }
 
-BenchFile::~BenchFile() {
+BenchDirectory::~BenchDirectory() {
   std::error_code ignored;  // a destructor has nobody to tell
-  std::filesystem::remove_all(directory_, ignored);
+  std::filesystem::remove_all(path_, ignored);
+}
+
+void fill_random(uint64_t first_word, std::span<uint64_t> words) {
+  for (size_t i = 0; i < words.size(); ++i) words[i] = word_at(first_word + i);
+}
+
+BenchFile::BenchFile(const std::filesystem::path& parent, const std::string& name,
+                     uint64_t size_bytes)
+    : directory_(parent), path_((directory_.path() / name).string()), size_bytes_(size_bytes) {
+  const OpenFile file(path_, O_WRONLY | O_CREAT);
+  constexpr uint64_t kChunkWords = uint64_t{1} << 19;
+  std::vector<uint64_t> chunk(kChunkWords);
+  for (uint64_t offset = 0; offset < size_bytes; offset += kChunkWords * sizeof(uint64_t)) {
+    fill_random(offset / sizeof(uint64_t), chunk);
+    const uint64_t length = std::min(kChunkWords * sizeof(uint64_t), size_bytes - offset);
+    write_at(file.fd(), path_, reinterpret_cast<const char*>(chunk.data()), length, offset);
+  }
+  file.settle(path_);
 }
 
 void BenchFile::overwrite_start(const std::string& bytes) {

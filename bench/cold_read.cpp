@@ -10,15 +10,13 @@
 // rounds; ratios are medians of the rounds' ratios. MB are 10^6 of the experts' own bytes; padding
 // of alignment counts for nothing.
 //
-// Every reader reads for --ramp-ms before its time is taken. A virtual disk is limited by a bucket
-// of tokens: who comes after a pause reads ahead of the limit until the bucket is empty, which made
-// the same fio command twice as fast in its first 300 MB as afterwards.
+// Every reader reads for --ramp-ms before its time is taken (Window of bench/ceiling.h says why):
+// the same fio command was twice as fast in its first 300 MB as afterwards.
 #include <fcntl.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <atomic>
-#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <iostream>
@@ -30,6 +28,7 @@
 #include <thread>
 
 #include "bench/bench_file.h"
+#include "bench/ceiling.h"
 #include "cache/slab.h"
 #include "io/error.h"
 #include "io/read_queue.h"
@@ -64,38 +63,9 @@ struct Case {
   uint64_t block_bytes = 0;  // of the bare loop: the longest read of an expert
 };
 
-using Time = std::chrono::steady_clock::time_point;
-
-// What is read between the end of the ramp and the end of the round.
-class Window {
- public:
-  explicit Window(const Settings& settings)
-      : begin_(std::chrono::steady_clock::now() + std::chrono::milliseconds(settings.ramp_ms)),
-        end_(begin_ + std::chrono::milliseconds(settings.round_ms)) {}
-  // False when the round is over. To be asked after every read.
-  bool add(uint64_t bytes) {
-    const Time now = std::chrono::steady_clock::now();
-    if (now < begin_) return true;
-    if (started_) {
-      bytes_ += bytes;
-      last_ = now;
-    } else {
-      started_ = true;
-      first_ = last_ = now;
-    }
-    return now < end_;
-  }
-  double mb_per_second() const {
-    return static_cast<double>(bytes_) / 1e6 /
-           std::chrono::duration<double>(last_ - first_).count();
-  }
-
- private:
-  Time begin_, end_;
-  bool started_ = false;
-  Time first_, last_;
-  uint64_t bytes_ = 0;
-};
+Window window_of(const Settings& settings) {
+  return {settings.ramp_ms / 1e3, settings.round_ms / 1e3};
+}
 
 uint64_t in_pages(uint64_t bytes) { return (bytes + kPageBytes - 1) / kPageBytes * kPageBytes; }
 
@@ -216,7 +186,7 @@ Measured read_through_stream(ReadBackend backend, const ExpertSource& source,
   };
   visit(order.size() / 2);  // touches the slots' memory for the first time
   result.hash = 0;
-  Window window(settings);
+  Window window = window_of(settings);
   uint64_t first = 0;
   bool more = true;
   while (more || first < kHashed) {
@@ -224,14 +194,14 @@ Measured read_through_stream(ReadBackend backend, const ExpertSource& source,
     more = window.add(kBatch * source.expert_bytes());
     first += kBatch;
   }
-  result.mb_per_second = window.mb_per_second();
+  result.mb_per_second = window.bytes_per_second() / 1e6;
   return result;
 }
 
 // The same blocks by threads that do nothing else.
 double read_bare(const DirectFile& file, uint64_t block_bytes, const Settings& settings) {
   const uint64_t blocks = file.size_bytes() / block_bytes;
-  Window window(settings);
+  Window window = window_of(settings);
   std::mutex mutex;
   bool more = true;
   std::atomic<int> error = 0;
@@ -251,7 +221,7 @@ double read_bare(const DirectFile& file, uint64_t block_bytes, const Settings& s
   }
   for (std::thread& thread : threads) thread.join();
   if (error != 0) throw Error(file.path(), ": cannot read: ", errno_text(error));
-  return window.mb_per_second();
+  return window.bytes_per_second() / 1e6;
 }
 
 bool have_fio() { return std::system("command -v fio >/dev/null 2>&1") == 0; }

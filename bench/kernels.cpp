@@ -1,386 +1,168 @@
-// kernels: how near the products with weights of every format come to the speed of memory, and how
-// fast the encoder of TurboQuant is.
+// kernels: how near the products with weights of every format come to the speed of memory, what
+// they cost in the cache, how they gain from many tokens; and how fast the encoder of TurboQuant
+// is.
 //
-//   kernels [--mb N] [--cols N] [--group N] [--rounds N] [--threads N] [--quick]
+//   kernels [--shape RxC,...] [--isa NAME,...] [--threads N,...] [--tokens N,...] [--group N]
+//           [--mb N] [--cache-kb N] [--rounds N] [--json] [--quick] [--benchmark_filter=REGEX ...]
 //
-// Weights far larger than the last cache are multiplied once from end to end with 1 to 8 vectors,
-// in rows and in tiles, each thread its own part; beside it a plain loop reads the same bytes. The
-// figures are GB/s of stored bytes, medians of the rounds, and the median of the rounds' ratios to
-// that loop (of rows too the tiles' bytes are counted, so that times compare); with --mb 1 the
-// weights come from the cache instead. The other formats are multiplied as the runtime does it,
-// from 16-bit integers or floats, in groups of their own (MXFP4 32, F8 blocks of 128 x 128). The
-// encoder works on one thread from bf16 in memory: MB/s of bf16. Times are the processor's own
-// (own_seconds).
-#include "kernels/kernels.h"
+// The sections memory, cache, tokens and encode, their names and counters are those of
+// kernel_products.h and kernel_encoder.h; --benchmark_filter picks from them, and all other flags
+// of Google Benchmark work too. Everything takes some ten minutes. (Debian builds that library with
+// its assertions, and it warns of that; the times here are none of its.)
+//
+// Of the weights in memory there are more than four times the last cache, as the system tells its
+// size, and at most --mb. That cache is often the whole processor's, and others' for the most part:
+// four times is beyond it in any case. The scalar table runs in the cache alone (it is slow),
+// unless there is no other.
+#include <benchmark/benchmark.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <atomic>
-#include <bit>
 #include <cstdio>
-#include <cstring>
-#include <ctime>
-#include <functional>
-#include <random>
-#include <span>
 #include <stdexcept>
 #include <string>
-#include <thread>
 #include <vector>
 
-#include "cache/slab.h"
-#include "kernels/codec.h"
-#include "kernels/tiles.h"
+#include "bench/ceiling.h"
+#include "bench/kernel_encoder.h"
+#include "bench/kernel_products.h"
 
 namespace sluice::bench {
 namespace {
 
 struct Settings {
-  uint64_t mb = 512;
-  uint32_t cols = 2048;
+  std::vector<std::string> shapes = {"768x2048", "2048x768"};  // the experts of Qwen3-30B-A3B
+  std::vector<std::string> isas = {"avx512", "avx2", "scalar"};
+  std::vector<uint32_t> threads = {1, 2};
+  std::vector<uint32_t> tokens = {1, 2, 4, 8, 32, 128, 512};
   uint32_t group = 64;
+  uint64_t mb = 4096;
+  uint64_t cache_kb = 256;
   uint32_t rounds = 7;
-  uint32_t threads = 2;
+  bool json = false;
   bool quick = false;
-  bool products = true, formats = true, encoder = true;
 };
 
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
-double own_seconds() {
-  timespec time{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
-}
-
-// work(thread) on that many threads at once; the processor time of the one that took longest, which
-// waiting for memory is part of and waiting for a processor is not: these machines are shared.
-double seconds_on(uint32_t threads, const std::function<void(uint32_t)>& work) {
-  std::vector<double> times(threads);
-  const auto timed = [&](uint32_t t) {
-    const double start = own_seconds();
-    work(t);
-    times[t] = own_seconds() - start;
-  };
-  {
-    std::vector<std::jthread> others;
-    for (uint32_t t = 1; t < threads; ++t) others.emplace_back(timed, t);
-    timed(0);
+Shape shape_of(const std::string& text) {
+  Shape shape;
+  int end = 0;
+  const int parts = std::sscanf(text.c_str(), "%ux%u%n", &shape.rows, &shape.cols, &end);
+  if (parts != 2 || static_cast<size_t>(end) != text.size() || shape.rows == 0 ||
+      shape.rows > 1u << 20 || shape.cols == 0 || shape.cols > 1u << 20 || shape.cols % 128 != 0) {
+    throw std::invalid_argument("--shape " + text +
+                                ": expected ROWSxCOLUMNS, columns a multiple of 128");
   }
-  return *std::max_element(times.begin(), times.end());
+  return shape;
 }
 
-std::atomic<uint64_t> kept_sum;  // keeps the reading from being optimized away
-
-void read_plainly(std::span<const std::byte> bytes) {
-  using Words = uint64_t __attribute__((vector_size(16)));  // every processor of x86-64 has these
-  constexpr size_t kSums = 8;
-  Words sums[kSums] = {};
-  for (size_t i = 0; i + sizeof(sums) <= bytes.size(); i += sizeof(sums)) {
-    const auto* words = reinterpret_cast<const Words*>(bytes.data() + i);
-    for (size_t k = 0; k < kSums; ++k) sums[k] += words[k];
+std::vector<kernels::Isa> supported_isas(const std::vector<std::string>& names) {
+  std::vector<kernels::Isa> isas;
+  for (const kernels::Isa isa :
+       {kernels::Isa::avx512, kernels::Isa::avx2, kernels::Isa::scalar}) {  // the best first
+    if (!kernels::supported(isa)) continue;
+    const std::string name = kernels::table(isa).name;
+    if (std::find(names.begin(), names.end(), name) != names.end()) isas.push_back(isa);
   }
-  uint64_t total = 0;
-  for (const Words& sum : sums) total += sum[0] + sum[1];
-  kept_sum = total;
+  if (isas.empty()) throw std::invalid_argument("--isa: this processor runs none of these");
+  return isas;
 }
 
-std::vector<float> values_of(uint32_t length) {
-  const std::span<const float> values = kernels::gaussian_centroids(length);
-  return {values.begin(), values.end()};
+ProductSettings product_settings(const Settings& settings) {
+  ProductSettings products;
+  const uint64_t beyond = 4 * last_cache_bytes() + last_cache_bytes() / 4;
+  products.memory_bytes = std::min(settings.mb << 20, beyond);
+  products.cache_bytes = settings.cache_kb << 10;
+  products.group = settings.group;
+  products.rounds = settings.rounds;
+  products.threads = settings.threads;
+  products.tokens = settings.tokens;
+  for (const std::string& shape : settings.shapes) products.shapes.push_back(shape_of(shape));
+  products.isas = supported_isas(settings.isas);
+  products.memory_isas = products.isas;
+  if (products.memory_isas.size() > 1) std::erase(products.memory_isas, kernels::Isa::scalar);
+  products.round_products = settings.quick ? 1 << 20 : uint64_t{3} << 30;
+  products.cache_seconds = settings.quick ? 0 : 0.01;
+  return products;
 }
 
-// A matrix of any bytes, as each layout takes them: every code and (as its exponent is bounded)
-// every scale is legal.
-struct Weights {
-  kernels::Codebook codebook;
-  kernels::Matrix rows, tiles;
-  uint64_t code_bytes = 0, scale_bytes = 0;
+// What the figures depend on, above the table and in the JSON.
+void describe(const ProductSettings& products, const ProductBench& bench) {
+  char text[160];
+  std::snprintf(
+      text, sizeof text, "%llu MiB, %.1f times the last cache of %llu MiB%s",
+      static_cast<unsigned long long>(products.memory_bytes >> 20),
+      static_cast<double>(products.memory_bytes) / static_cast<double>(last_cache_bytes()),
+      static_cast<unsigned long long>(last_cache_bytes() >> 20),
+      products.memory_bytes < 4 * last_cache_bytes() ? ": too little for figures about memory"
+                                                     : "");
+  benchmark::AddCustomContext("weights in memory", text);
+  std::snprintf(text, sizeof text, "%llu KiB",
+                static_cast<unsigned long long>(products.cache_bytes >> 10));
+  benchmark::AddCustomContext("weights in the cache", text);
+  benchmark::AddCustomContext("cycles/weight", bench.cycles().description());
+}
 
-  Weights(const Settings& settings, uint32_t length, const Slab& slab) {
-    const uint64_t row_bytes = uint64_t{kernels::row_words(settings.cols, length)} * 4 +
-                               uint64_t{settings.cols / settings.group} * 2;
-    const auto count = static_cast<uint32_t>((settings.mb << 20) / row_bytes / 64 * 64);
-    if (count == 0) throw std::invalid_argument("--mb is less than 64 rows of --cols");
-    codebook = kernels::make_codebook(values_of(length).data(), length);
-    rows = {.format = kernels::Format::turboquant,
-            .rows = count,
-            .cols = settings.cols,
-            .data = slab.bytes().data(),
-            .group = settings.group,
-            .codebook = &codebook};
-    code_bytes = kernels::tile_bytes(count, settings.cols, length);
-    scale_bytes = kernels::tile_scale_bytes(count, settings.cols, settings.group);
-    const uint64_t word_bytes = uint64_t{count} * kernels::row_words(settings.cols, length) * 4;
-    rows.scales = slab.bytes().data() + (std::max(code_bytes, word_bytes) + 63) / 64 * 64;
-    tiles = rows;
-    tiles.layout = kernels::Layout::tiles;
-  }
-  uint64_t bytes() const { return code_bytes + scale_bytes; }
-};
-
-class Inputs {
+// A line for each benchmark: its name and its counters, under a header for each section. Times of
+// rounds, which Google's own table begins with, say nothing here.
+class TableReporter : public benchmark::ConsoleReporter {
  public:
-  Inputs(const Settings& settings, uint32_t vectors)
-      : value_stride_((settings.cols + 63) / 64 * 64),
-        values_(uint64_t{vectors} * value_stride_ * 2),
-        scales_(uint64_t{vectors} * (settings.cols / settings.group)),
-        sums_(scales_.size()) {
-    view = {.values = values_.bytes().data(),
-            .scales = scales_.data(),
-            .sums = sums_.data(),
-            .value_stride = value_stride_,
-            .group_stride = settings.cols / settings.group};
-    std::mt19937 random(1);
-    std::normal_distribution<float> gaussian;
-    std::vector<float> x(settings.cols);
-    for (uint32_t v = 0; v < vectors; ++v) {
-      for (float& value : x) value = gaussian(random);
-      kernels::table().quantize(x.data(), settings.cols, settings.group, view, v);
+  TableReporter() : ConsoleReporter(OO_None) {}
+
+  void ReportRuns(const std::vector<Run>& runs) override {
+    for (const Run& run : runs) {
+      std::string header;
+      for (const auto& [name, counter] : run.counters) header += padded(name);
+      if (header != header_) std::printf("\n%-*s%s\n", kNameWidth, "", header.c_str());
+      header_ = header;
+      std::printf("%-*s", kNameWidth, run.run_name.function_name.c_str());
+      for (const auto& [name, counter] : run.counters) std::printf("%14.4g", counter.value);
+      std::printf("\n");
+      std::fflush(stdout);
     }
   }
-  kernels::QuantizedVectors view;
 
  private:
-  uint32_t value_stride_;
-  Slab values_;
-  std::vector<float> scales_;
-  std::vector<int32_t> sums_;
+  static constexpr int kNameWidth = 60;
+  static std::string padded(const std::string& name) {
+    return std::string(14 - std::min<size_t>(name.size(), 13), ' ') + name;
+  }
+  std::string header_;
 };
 
-// Tasks of as many rows as the runtime gives its threads for one expert's matrix.
-void multiply(const kernels::Matrix& w, const Inputs& inputs, uint32_t vectors, uint32_t thread,
-              uint32_t threads, std::vector<float>& y) {
-  constexpr uint32_t kTaskRows = 192;
-  const uint32_t tasks = (w.rows + kTaskRows - 1) / kTaskRows;
-  const uint32_t end = tasks * (thread + 1) / threads;
-  for (uint32_t task = tasks * thread / threads; task < end; ++task) {
-    const kernels::MatmulTask rows = {.row_begin = task * kTaskRows,
-                                      .row_end = std::min(w.rows, (task + 1) * kTaskRows),
-                                      .vectors = vectors,
-                                      .y_stride = w.rows};
-    kernels::table().matmul_integer(w, rows, inputs.view, y.data());
-  }
-}
-
-void run_products(const Settings& settings) {
-  constexpr uint32_t kVectors[] = {1, 2, 4, 8};
-  const Slab slab((settings.mb << 20) + (settings.mb << 17) + kernels::kOverreadBytes);
-  std::mt19937 random(1);
-  for (size_t i = 0; i < slab.bytes().size() / 4; ++i) {
-    // No F16 among them is infinite or NaN: the second highest exponent bit of each is 0.
-    const uint32_t bits = static_cast<uint32_t>(random()) & 0xdfffdfffu;
-    std::memcpy(slab.bytes().data() + i * 4, &bits, 4);
-  }
-  for (uint32_t threads = 1; threads <= settings.threads; ++threads) {
-    std::printf("%u thread%s   plain  %s\n", threads, threads == 1 ? " " : "s",
-                "tiles: GB/s (share of plain) with 1, 2, 4, 8 vectors | rows with 1");
-    for (const uint32_t length : {4u, 8u, 16u, 256u}) {
-      const Weights weights(settings, length, slab);
-      const Inputs inputs(settings, 8);
-      std::vector<float> y(size_t{8} * weights.rows.rows);
-      const double gb = static_cast<double>(weights.bytes()) / 1e9;
-      std::vector<double> plain, speed[5], share[5];
-      for (uint32_t round = 0; round < settings.rounds; ++round) {
-        const std::span<const std::byte> bytes = slab.bytes().first(weights.bytes());
-        plain.push_back(gb / seconds_on(threads, [&](uint32_t t) {
-                          const size_t part = bytes.size() / threads / 64 * 64;
-                          read_plainly(bytes.subspan(t * part, part));
-                        }));
-        for (size_t i = 0; i < 5; ++i) {
-          const kernels::Matrix& w = i < 4 ? weights.tiles : weights.rows;
-          const uint32_t vectors = i < 4 ? kVectors[i] : 1;
-          speed[i].push_back(gb / seconds_on(threads, [&](uint32_t t) {
-                               multiply(w, inputs, vectors, t, threads, y);
-                             }));
-          share[i].push_back(speed[i].back() / plain.back());
-        }
-      }
-      std::printf("%3d bits %9.1f ", std::countr_zero(length), median(plain));
-      for (size_t i = 0; i < 5; ++i) {
-        std::printf("%s%5.1f (%3.0f %%)", i == 4 ? " |" : " ", median(speed[i]),
-                    100 * median(share[i]));
-      }
-      std::printf("\n");
-    }
-  }
-}
-
-// A matrix of any bytes in one of the other formats, its scales ordinary numbers.
-struct StoredWeights {
-  std::string name;
-  kernels::Matrix matrix;
-  std::vector<std::byte> scales;
-  uint64_t bytes = 0;
-
-  // bits: of a weight; scale_share: scales for each weight; scale: one of them, scale_bytes long.
-  StoredWeights(const Settings& settings, std::string label, const Slab& slab, kernels::Matrix form,
-                double bits, double scale_share, uint32_t scale, size_t scale_bytes)
-      : name(std::move(label)), matrix(form) {
-    const double row_bytes =
-        settings.cols * (bits / 8 + scale_share * static_cast<double>(scale_bytes));
-    matrix.cols = settings.cols;
-    matrix.rows =
-        static_cast<uint32_t>(static_cast<double>(settings.mb << 20) / row_bytes) / 64 * 64;
-    bytes = static_cast<uint64_t>(row_bytes * matrix.rows);
-    matrix.data = slab.bytes().data();
-    const auto count = static_cast<size_t>(settings.cols * scale_share * matrix.rows) + 64;
-    scales.resize(count * scale_bytes);
-    for (size_t i = 0; i < count; ++i) std::memcpy(&scales[i * scale_bytes], &scale, scale_bytes);
-    matrix.scales = scales.data();
-    if (matrix.format == kernels::Format::affine) matrix.biases = scales.data() + scales.size() / 2;
-  }
-};
-
-std::vector<StoredWeights> stored_formats(const Settings& settings, const Slab& slab) {
-  using kernels::Format, kernels::Layout;
-  std::vector<StoredWeights> all;
-  const uint32_t one = 0x3f800000;
-  all.emplace_back(settings, "bf16", slab, kernels::Matrix{.format = Format::bf16}, 16, 0, one, 4);
-  const kernels::Matrix f8{
-      .format = Format::f8_e4m3, .group = 128, .block_rows = 128, .scale_format = Format::f32};
-  all.emplace_back(settings, "f8", slab, f8, 8, 1.0 / 128 / 128, one, 4);
-  for (const Layout layout : {Layout::tiles, Layout::rows}) {
-    const kernels::Matrix mxfp4{.format = Format::mxfp4,
-                                .layout = layout,
-                                .group = 32,
-                                .codebook = &kernels::mxfp4_codebook()};
-    all.emplace_back(settings, layout == Layout::tiles ? "mxfp4 tiles" : "mxfp4 rows", slab, mxfp4,
-                     4, 1.0 / 32, 120, 1);
-  }
-  for (const uint32_t bits : {2u, 3u, 4u, 5u, 6u, 8u}) {
-    const kernels::Matrix affine{.format = Format::affine,
-                                 .group = settings.group,
-                                 .bits = bits,
-                                 .scale_format = Format::bf16};
-    all.emplace_back(settings, "affine " + std::to_string(bits), slab, affine, bits,
-                     2.0 / settings.group, 0x3c23, 2);  // 0.01, of scales and biases
-  }
-  return all;
-}
-
-void multiply_stored(const kernels::Matrix& w, const Inputs& inputs, const std::vector<float>& x,
-                     uint32_t vectors, uint32_t thread, uint32_t threads, std::vector<float>& y) {
-  if (takes_integers(w.format)) return multiply(w, inputs, vectors, thread, threads, y);
-  constexpr uint32_t kTaskRows = 192;
-  const uint32_t tasks = (w.rows + kTaskRows - 1) / kTaskRows;
-  const uint32_t end = tasks * (thread + 1) / threads;
-  for (uint32_t task = tasks * thread / threads; task < end; ++task) {
-    const kernels::MatmulTask rows = {.row_begin = task * kTaskRows,
-                                      .row_end = std::min(w.rows, (task + 1) * kTaskRows),
-                                      .vectors = vectors,
-                                      .x_stride = w.cols,
-                                      .y_stride = w.rows};
-    kernels::table().matmul(w, rows, x.data(), y.data());
-  }
-}
-
-void run_formats(const Settings& settings) {
-  constexpr uint32_t kVectors[] = {1, 2, 4, 8};
-  Slab slab((settings.mb << 20) + kernels::kOverreadBytes);
-  std::mt19937 random(1);
-  for (size_t i = 0; i < slab.bytes().size() / 4; ++i) {
-    const uint32_t bits = static_cast<uint32_t>(random()) & 0xbfffbfffu;  // no bf16 is large
-    std::memcpy(slab.bytes().data() + i * 4, &bits, 4);
-  }
-  const std::vector<float> x(size_t{8} * settings.cols, 0.5f);
-  Settings small_groups = settings;
-  small_groups.group = 32;
-  const Inputs inputs(settings, 8), inputs_of_32(small_groups, 8);
-  for (uint32_t threads = 1; threads <= settings.threads; ++threads) {
-    std::printf("%u thread%s       plain  GB/s (share of plain) with 1, 2, 4, 8 vectors\n", threads,
-                threads == 1 ? " " : "s");
-    for (const StoredWeights& weights : stored_formats(settings, slab)) {
-      std::vector<float> y(size_t{8} * weights.matrix.rows);
-      const double gb = static_cast<double>(weights.bytes) / 1e9;
-      std::vector<double> plain, speed[4], share[4];
-      for (uint32_t round = 0; round < settings.rounds; ++round) {
-        const std::span<const std::byte> bytes = slab.bytes().first(weights.bytes);
-        plain.push_back(gb / seconds_on(threads, [&](uint32_t t) {
-                          const size_t part = bytes.size() / threads / 64 * 64;
-                          read_plainly(bytes.subspan(t * part, part));
-                        }));
-        for (size_t i = 0; i < 4; ++i) {
-          speed[i].push_back(gb / seconds_on(threads, [&](uint32_t t) {
-                               multiply_stored(weights.matrix,
-                                               weights.matrix.group == 32 ? inputs_of_32 : inputs,
-                                               x, kVectors[i], t, threads, y);
-                             }));
-          share[i].push_back(speed[i].back() / plain.back());
-        }
-      }
-      std::printf("%-12s %9.1f ", weights.name.c_str(), median(plain));
-      for (size_t i = 0; i < 4; ++i) {
-        std::printf(" %5.1f (%3.0f %%)", median(speed[i]), 100 * median(share[i]));
-      }
-      std::printf("\n");
-    }
-  }
-}
-
-// One thread from bf16 in memory to bytes in memory, rows as wide as published models have.
-void run_encoder(const Settings& settings) {
-  std::printf(
-      "encoder, 1 thread: MB/s of bf16 into rows, into tiles, into tiles with its error; the same "
-      "with searched scales\n");
-  for (const uint32_t cols : {768u, 2048u, 7168u}) {
-    const uint32_t count = settings.quick ? 16 : (4u << 20) / cols / 16 * 16;
-    std::mt19937 random(1);
-    std::normal_distribution<float> gaussian(0, 0.02f);
-    std::vector<uint16_t> weights(size_t{count} * cols);
-    for (uint16_t& weight : weights) {
-      weight = static_cast<uint16_t>(std::bit_cast<uint32_t>(gaussian(random)) >> 16);
-    }
-    std::vector<float> signs(cols), rows(size_t{16} * cols), values(cols);
-    std::vector<uint8_t> indices(size_t{16} * cols);
-    std::vector<std::byte> codes(size_t{16} * cols), scales(size_t{16} * cols / 16);
-    kernels::random_signs(1, cols, signs.data());
-    for (const uint32_t length : {4u, 8u, 16u, 256u}) {
-      const kernels::Codec codec = kernels::make_codec(cols, settings.group, length, signs.data());
-      const kernels::Codec searching = kernels::make_codec(
-          cols, settings.group, length, signs.data(), kernels::ScaleRule::search);
-      const kernels::Table& table = kernels::table();
-      std::vector<double> rates[4];
-      for (uint32_t round = 0; round < settings.rounds; ++round) {
-        for (size_t i = 0; i < std::size(rates); ++i) {
-          kernels::EncodingError error;
-          const double time = seconds_on(1, [&](uint32_t) {
-            for (uint32_t row = 0; row < count; row += 16) {
-              table.to_f32(kernels::Format::bf16,
-                           reinterpret_cast<const std::byte*>(weights.data() + size_t{row} * cols),
-                           size_t{16} * cols, rows.data());
-              if (i == 0) {
-                kernels::encode_rows(codec, table, rows.data(), 16,
-                                     {values.data(), indices.data(), codes.data(), scales.data()});
-              } else {
-                kernels::encode_tiles(i == 3 ? searching : codec, table, rows.data(), 16,
-                                      {values.data(), indices.data(), codes.data(), scales.data()},
-                                      i >= 2 ? &error : nullptr);
-              }
-            }
-          });
-          rates[i].push_back(2e-6 * static_cast<double>(weights.size()) / time);
-        }
-      }
-      std::printf("%5u inputs, %d bits %8.0f %8.0f %8.0f %8.0f\n", cols, std::countr_zero(length),
-                  median(rates[0]), median(rates[1]), median(rates[2]), median(rates[3]));
-    }
-  }
-}
-
-void run(Settings settings) {
+void run(Settings settings, const std::vector<std::string>& benchmark_flags) {
   if (settings.quick) {
-    settings.mb = 4;
+    settings.shapes = {"64x256"};
+    settings.mb = 1;
+    settings.cache_kb = 16;
     settings.rounds = 1;
   }
-  std::printf("%s, %u inputs in groups of %u, %llu MiB\n", kernels::table().name, settings.cols,
-              settings.group, static_cast<unsigned long long>(settings.mb));
-  if (settings.products) run_products(settings);
-  if (settings.formats) run_formats(settings);
-  if (settings.encoder) run_encoder(settings);
+  std::sort(settings.threads.begin(), settings.threads.end());
+  std::vector<std::string> arguments = {"kernels"};
+  if (settings.json) arguments.push_back("--benchmark_format=json");
+  arguments.insert(arguments.end(), benchmark_flags.begin(), benchmark_flags.end());
+  std::vector<char*> pointers;
+  for (std::string& argument : arguments) pointers.push_back(argument.data());
+  auto count = static_cast<int>(pointers.size());
+  benchmark::Initialize(&count, pointers.data());
+  if (benchmark::ReportUnrecognizedArguments(count, pointers.data())) {
+    throw std::invalid_argument("unknown arguments; --help shows what there is");
+  }
+
+  const ProductSettings products = product_settings(settings);
+  ProductBench bench(products);
+  bench.register_all();
+  const uint64_t encoded = settings.quick ? 1 : 4 << 20;
+  register_encoder(products.memory_isas, settings.group, encoded, settings.rounds);
+  describe(products, bench);
+  const bool own_table = std::none_of(
+      arguments.begin(), arguments.end(),
+      [](const std::string& argument) { return argument.starts_with("--benchmark_format"); });
+  TableReporter table;
+  if (own_table) {
+    benchmark::RunSpecifiedBenchmarks(&table);
+  } else {
+    benchmark::RunSpecifiedBenchmarks();
+  }
 }
 
 }  // namespace
@@ -389,24 +171,38 @@ void run(Settings settings) {
 int main(int argc, char** argv) {
   sluice::bench::Settings settings;
   CLI::App app("Products of every format beside the speed of memory, and the encoder.");
-  app.add_option("--mb", settings.mb, "Weights in MiB")
-      ->check(CLI::Range(1, 65536))
+  app.add_option("--shape", settings.shapes, "Matrices, ROWSxCOLUMNS")
+      ->delimiter(',')
       ->capture_default_str();
-  app.add_option("--cols", settings.cols, "Inputs; a multiple of the group")->capture_default_str();
-  app.add_option("--group", settings.group)
+  app.add_option("--isa", settings.isas, "Instruction sets, as far as this processor runs them")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"scalar", "avx2", "avx512"}))
+      ->capture_default_str();
+  app.add_option("--threads", settings.threads, "Numbers of threads of the memory section")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
+  app.add_option("--tokens", settings.tokens, "Numbers of tokens of the tokens section")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  app.add_option("--group", settings.group, "Inputs that share a scale (TurboQuant, affine)")
       ->check(CLI::IsMember({32, 64, 128}))
       ->capture_default_str();
+  app.add_option("--mb", settings.mb, "At most so many MiB of weights in memory")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  app.add_option("--cache-kb", settings.cache_kb, "About so many KiB of weights in the cache")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
   app.add_option("--rounds", settings.rounds)->check(CLI::Range(1, 1000))->capture_default_str();
-  app.add_option("--threads", settings.threads)->check(CLI::Range(1, 64))->capture_default_str();
-  app.add_flag("!--no-products", settings.products, "Leave TurboQuant's products out");
-  app.add_flag("!--no-formats", settings.formats, "Leave the other formats' products out");
-  app.add_flag("!--no-encoder", settings.encoder, "Leave the encoder out");
+  app.add_flag("--json", settings.json, "As --benchmark_format=json");
   app.add_flag("--quick", settings.quick, "A moment's run, to see that it works");
+  app.footer("All flags of Google Benchmark work too: --benchmark_filter=REGEX and so on.");
+  app.allow_extras();
   CLI11_PARSE(app, argc, argv);
   try {
-    if (settings.cols % settings.group != 0)
-      throw std::invalid_argument("--cols: not whole groups");
-    sluice::bench::run(settings);
+    sluice::bench::run(settings, app.remaining());
   } catch (const std::exception& error) {
     std::fprintf(stderr, "kernels: %s\n", error.what());
     return 1;

@@ -35,7 +35,7 @@ allowed_by() {
     stream) echo "io cache" ;;
     model) echo "kernels io cache stream" ;;
     tools | bench) echo "kernels io cache stream model tools" ;;
-    tests) echo "kernels io cache stream model tools" ;;
+    tests) echo "kernels io cache stream model tools bench" ;;
   esac
 }
 

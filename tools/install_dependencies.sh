@@ -10,7 +10,7 @@ set -euo pipefail
 
 build=(g++ cmake ninja-build pkg-config liburing-dev nlohmann-json3-dev libtbb-dev libcli11-dev
        libpcre2-dev libutf8proc-dev libxxhash-dev libsentencepiece-dev)
-tests=(libgtest-dev libgmock-dev libeigen3-dev)
+tests=(libgtest-dev libgmock-dev libbenchmark-dev libeigen3-dev)
 ci=(clang clang-format clang-tidy libclang-rt-14-dev)
 
 packages=()
