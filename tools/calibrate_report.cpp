@@ -29,14 +29,6 @@ th { font-weight: 600; } tr.chosen td { background: #fff4d6; }
 .facts td { text-align: left; }
 .facts td { border: 0; padding: .1em .9em .1em 0; }
 svg { width: 100%; height: auto; display: block; }
-svg text { font: 12px system-ui, sans-serif; fill: #3b444c; }
-svg .axis { fill: #5a646e; } svg .grid { stroke: #e3e7ea; }
-svg .mark { stroke: #b8860b; stroke-dasharray: 4 3; }
-svg .line { fill: none; stroke-width: 2.2; } svg .name { font-weight: 600; }
-.line.series-0 { stroke: #0b559f; } .dot.series-0, svg .name.series-0 { fill: #0b559f; }
-.line.series-1 { stroke: #c2410c; } .dot.series-1, svg .name.series-1 { fill: #c2410c; }
-.line.series-2 { stroke: #7c3aed; } .dot.series-2, svg .name.series-2 { fill: #7c3aed; }
-.line.best { stroke: #3f7d20; stroke-dasharray: 6 4; } .dot.best, svg .name.best { fill: #3f7d20; }
 .bar { fill: #2b7bba; }
 )";
 
@@ -80,9 +72,8 @@ std::string curves_chart(const TraceSet& traces, const BudgetSweep& sweep) {
   for (size_t i = 0; i < sweep.curves.size(); ++i) {
     const SweepCurve& curve = sweep.curves[i];
     const bool best = i + 1 == sweep.curves.size();
-    ChartSeries series{.name = curve.name,
-                       .css_class = best ? "best" : "series-" + std::to_string(i % 3),
-                       .points = {}};
+    ChartSeries series{
+        .name = curve.name, .css_class = best ? "best" : series_class(i), .points = {}};
     for (const SweepPoint& point : curve.points) {
       series.points.push_back({point.slots, sweep.hit_rate(point)});
     }
@@ -223,8 +214,9 @@ std::string overlap_chart(const TraceSet& traces) {
 std::string calibration_report(const TraceSet& traces, const BudgetSweep& sweep) {
   return std::string("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n") +
          "<meta name=\"viewport\" content=\"width=device-width\">\n" +
-         "<title>Sluice calibration report</title>\n<style>" + kStyle + "</style>\n</head>\n" +
-         "<body>\n<h1>Sluice calibration report</h1>\n" + facts_table(traces, sweep) +
+         "<title>Sluice calibration report</title>\n<style>" + kStyle + kChartStyle +
+         "</style>\n</head>\n" + "<body>\n<h1>Sluice calibration report</h1>\n" +
+         facts_table(traces, sweep) +
          section("Hit rate by cache budget",
                  "How often an expert is in memory when it is needed, from an empty cache on. "
                  "Replayed through the engine's own cache; \"optimal\" knows the future, and no "

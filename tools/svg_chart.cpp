@@ -9,15 +9,21 @@ namespace {
 
 // The picture in its own units; the browser scales it.
 constexpr double kWidth = 860, kHeight = 340;
-constexpr double kLeft = 70, kRight = 120, kTop = 34, kBottom = 50;
-constexpr double kPlotWidth = kWidth - kLeft - kRight, kPlotHeight = kHeight - kTop - kBottom;
+constexpr double kLeft = 70, kTop = 34, kBottom = 50;
+constexpr double kPlotHeight = kHeight - kTop - kBottom;
+constexpr double kLeastRight = 120, kLetterWidth = 7.6;  // of the names of series, which are bold
 constexpr int kYSteps = 5;
 constexpr double kLeastLabelGap = 15;  // a line of text
 constexpr double kLeastTickGap = 62;   // a value's text
+// Of a file with several charts: its title, and the one of each chart.
+constexpr double kTitleHeight = 46, kHeadingHeight = 30, kHeadingLeft = 24;
+constexpr size_t kColors = 6;  // series of kChartStyle
 
 class Scale {
  public:
-  explicit Scale(const LineChart& chart) : y_most_(chart.y_most) {
+  // right: the margin for the names of series.
+  Scale(const LineChart& chart, double right)
+      : plot_width_(kWidth - kLeft - right), y_most_(chart.y_most) {
     least_ = most_ = std::log2(chart.series.front().points.front().first);
     for (const ChartSeries& series : chart.series) {
       for (const auto& [x, y] : series.points) {
@@ -29,14 +35,16 @@ class Scale {
   }
 
   double x(double value) const {
-    return kLeft + kPlotWidth * (std::log2(value) - least_) / (most_ - least_);
+    return kLeft + plot_width_ * (std::log2(value) - least_) / (most_ - least_);
   }
+  double right() const { return kLeft + plot_width_; }  // where the plot ends
   double y(double value) const { return kTop + kPlotHeight * (1 - value / y_most_); }
 
  private:
+  double plot_width_;
+  double y_most_;
   double least_ = 0;
   double most_ = 1;
-  double y_most_;
 };
 
 std::string text_at(double x, double y, const std::string& text, const std::string& attributes) {
@@ -53,7 +61,7 @@ std::string axes(const LineChart& chart, const Scale& scale) {
   std::string svg;
   for (int i = 0; i <= kYSteps; ++i) {
     const double value = chart.y_most * i / kYSteps;
-    svg += line(kLeft, scale.y(value), kLeft + kPlotWidth, scale.y(value), "grid");
+    svg += line(kLeft, scale.y(value), scale.right(), scale.y(value), "grid");
     svg += text_at(kLeft - 8, scale.y(value) + 4, chart.y_text(value), "text-anchor=\"end\"");
   }
   double last = -kLeastTickGap;
@@ -63,7 +71,7 @@ std::string axes(const LineChart& chart, const Scale& scale) {
     svg += line(last, kTop + kPlotHeight, last, kTop + kPlotHeight + 5, "grid");
     svg += text_at(last, kTop + kPlotHeight + 19, chart.x_text(value), "text-anchor=\"middle\"");
   }
-  return svg + text_at(kLeft + kPlotWidth / 2, kHeight - 8, chart.x_label,
+  return svg + text_at((kLeft + scale.right()) / 2, kHeight - 8, chart.x_label,
                        "text-anchor=\"middle\" class=\"axis\"");
 }
 
@@ -109,13 +117,42 @@ std::string legend(const LineChart& chart, const Scale& scale) {
   for (const auto& [wanted, series] : labels) {
     const double y = std::max(wanted, free_from);
     free_from = y + kLeastLabelGap;
-    svg += text_at(kLeft + kPlotWidth + 10, y + 4, series->name,
+    svg += text_at(scale.right() + 10, y + 4, series->name,
                    "class=\"name " + series->css_class + "\"");
   }
   return svg;
 }
 
+double right_margin(const LineChart& chart) {
+  double right = kLeastRight;
+  for (const ChartSeries& series : chart.series) {
+    right = std::max(right, 16 + kLetterWidth * static_cast<double>(series.name.size()));
+  }
+  return right;
+}
+
+std::string picture(const LineChart& chart, double right) {
+  const Scale scale(chart, right);
+  return axes(chart, scale) + marks(chart, scale) + lines(chart, scale) + legend(chart, scale);
+}
+
 }  // namespace
+
+const char* const kChartStyle = R"(
+svg text { font: 12px system-ui, sans-serif; fill: #3b444c; }
+svg .title { font-size: 18px; font-weight: 600; }
+svg .heading { font-size: 14px; font-weight: 600; }
+svg .axis { fill: #5a646e; } svg .grid { stroke: #e3e7ea; }
+svg .mark { stroke: #b8860b; stroke-dasharray: 4 3; }
+svg .line { fill: none; stroke-width: 2.2; } svg .name { font-weight: 600; }
+.line.series-0 { stroke: #0b559f; } .dot.series-0, svg .name.series-0 { fill: #0b559f; }
+.line.series-1 { stroke: #c2410c; } .dot.series-1, svg .name.series-1 { fill: #c2410c; }
+.line.series-2 { stroke: #7c3aed; } .dot.series-2, svg .name.series-2 { fill: #7c3aed; }
+.line.series-3 { stroke: #0f766e; } .dot.series-3, svg .name.series-3 { fill: #0f766e; }
+.line.series-4 { stroke: #a21caf; } .dot.series-4, svg .name.series-4 { fill: #a21caf; }
+.line.series-5 { stroke: #57534e; } .dot.series-5, svg .name.series-5 { fill: #57534e; }
+.line.best { stroke: #3f7d20; stroke-dasharray: 6 4; } .dot.best, svg .name.best { fill: #3f7d20; }
+)";
 
 std::string svg_number(double value) {
   char text[64];
@@ -149,11 +186,34 @@ std::string escaped(const std::string& text) {
   return html;
 }
 
+std::string series_class(size_t i) { return "series-" + std::to_string(i % kColors); }
+
 std::string svg_chart(const LineChart& chart) {
-  const Scale scale(chart);
   return "<svg viewBox=\"0 0 " + svg_number(kWidth) + " " + svg_number(kHeight) +
-         "\" role=\"img\" aria-label=\"" + escaped(chart.title) + "\">\n" + axes(chart, scale) +
-         marks(chart, scale) + lines(chart, scale) + legend(chart, scale) + "</svg>\n";
+         "\" role=\"img\" aria-label=\"" + escaped(chart.title) + "\">\n" +
+         picture(chart, right_margin(chart)) + "</svg>\n";
+}
+
+std::string svg_document(const std::string& title, std::span<const LineChart> charts) {
+  const std::string height =
+      svg_number(kTitleHeight + static_cast<double>(charts.size()) * (kHeadingHeight + kHeight));
+  const std::string width = svg_number(kWidth);
+  std::string svg = "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"" + width + "\" height=\"" +
+                    height + "\" viewBox=\"0 0 " + width + " " + height + "\">\n<title>" +
+                    escaped(title) + "</title>\n<style>" + kChartStyle +
+                    "</style>\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n" +
+                    text_at(kHeadingLeft, 30, title, "class=\"title\"");
+  double right = 0;  // one for all, so that the same x is at the same place
+  for (const LineChart& chart : charts) right = std::max(right, right_margin(chart));
+  double top = kTitleHeight;
+  for (const LineChart& chart : charts) {
+    svg += text_at(kHeadingLeft, top + 18, chart.title, "class=\"heading\"");
+    top += kHeadingHeight;
+    svg += "<g transform=\"translate(0 " + svg_number(top) + ")\">\n" + picture(chart, right) +
+           "</g>\n";
+    top += kHeight;
+  }
+  return svg + "</svg>\n";
 }
 
 }  // namespace sluice

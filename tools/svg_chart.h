@@ -1,8 +1,9 @@
-// Line charts as inline SVG: axes, grid, series, a legend beside the last points, marked places.
-// Threads: any.
+// Line charts as SVG, inline or in a file of their own: axes, grid, series, a legend beside the
+// last points, marked places. Threads: any.
 #pragma once
 
 #include <functional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,8 +32,16 @@ struct LineChart {
   std::function<std::string(double)> y_text;
 };
 
+// The rules that give text, lines and series their looks; for the page that shows an svg_chart().
+extern const char* const kChartStyle;
+// The class of the i-th of several series; there are six colors.
+std::string series_class(size_t i);
+
 // x is drawn in powers of two.
 std::string svg_chart(const LineChart& chart);
+
+// The content of an .svg file: the charts one below the other, each under its title.
+std::string svg_document(const std::string& title, std::span<const LineChart> charts);
 
 // Text as HTML and SVG may show it.
 std::string escaped(const std::string& text);

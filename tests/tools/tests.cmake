@@ -9,6 +9,7 @@ sluice_test(tools logits_dump sluice::tools)
 sluice_test(tools scratch_logits sluice::tools)
 sluice_test(tools evaluate_options sluice::tools)
 sluice_test(tools budget_sweep sluice::tools)
+sluice_test(tools svg_chart sluice::tools)
 sluice_test(tools calibrate_options sluice::tools)
 
 # The program as a user meets it: exit statuses, messages, what goes where.
