@@ -2,10 +2,21 @@
 // takes it: something of the right size to measure with, without the model.
 //
 //   synthesize --out DIR [--shape qwen3-30b-a3b] [--layers N] [--experts N] [--format bf16]
-//              [--dense N] [--pattern KINDS] [--seed N] [--tokenizer DIR]
+//              [--dense N] [--pattern KINDS] [--vocabulary N] [--embedding-deviation X]
+//              [--attention-deviation X] [--seed N] [--tokenizer DIR]
 //
 // Deterministic by seed. The tensors are named, shaped and cut into shards as published ones are
-// (bench/synthetic_model.h), but the norms are 1 and every weight has the standard deviation 0.02.
+// (bench/synthetic_model.h), but the norms are 1, and weights have the standard deviation 0.02,
+// except two: token embeddings 0.4, and the matrices that end attention or a linear or recurrent
+// mixer (o_proj, out_proj) 0.001.
+//
+// Those make the routing depend on the tokens. Attention takes means over many tokens, which are
+// nearly the same for each of them, and what is the same for all grows from layer to layer: with
+// 0.02 everywhere a token of the sixteenth layer shared 94 % of its experts with the token before,
+// and any cache seemed good. As it is, tokens share as many as chance gives, in every layer, and
+// each layer still changes the stream enough that its experts are not certain a layer ahead.
+// bench/end_to_end shows how much the routing depends on tokens.
+//
 // Two layers of each kind, in 13, 8, 9 and 15 GB:
 //
 //   synthesize --out DIR --shape deepseek-v3 --layers 4 --dense 2 --format tq2
@@ -25,6 +36,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "bench/synthetic_model.h"
@@ -42,6 +54,8 @@ namespace {
 constexpr uint64_t kShardBytes = 4'000'000'000;
 constexpr uint64_t kBlockBytes = 8 << 20;
 constexpr float kDeviation = 0.02f;
+constexpr float kEmbeddingDeviation = 0.4f;
+constexpr float kAttentionDeviation = 0.001f;
 constexpr uint32_t kQuantiles = 1 << 16;
 // The farthest quantile, 4.3, is at 344 of the 448 that F8_E4M3 reaches.
 constexpr float kF8Deviation = 80;
@@ -59,6 +73,9 @@ struct Options {
   uint32_t dense = 0;
   std::string pattern;
   std::string format = "bf16";
+  uint32_t vocabulary = 0;
+  float embedding_deviation = kEmbeddingDeviation;
+  float attention_deviation = kAttentionDeviation;
   uint64_t seed = 1;
   std::string tokenizer;
   bool quick = false;
@@ -87,8 +104,7 @@ void store(float value, DType dtype, std::byte* out) {
 
 // 65536 equally likely values of N(0, 1) · deviation in the format: one lookup of 16 random bits
 // gives a weight.
-std::vector<std::byte> quantile_table(DType dtype) {
-  const float deviation = dtype == DType::f8_e4m3 ? kF8Deviation : kDeviation;
+std::vector<std::byte> quantile_table(DType dtype, float deviation) {
   std::vector<std::byte> table(size_t{kQuantiles} * dtype_bytes(dtype));
   double x = -4.5;
   for (uint32_t i = 0; i < kQuantiles; ++i) {
@@ -129,7 +145,8 @@ class Writer {
                                                   .experts = options_.experts,
                                                   .format = options_.format,
                                                   .dense = options_.dense,
-                                                  .pattern = options_.pattern});
+                                                  .pattern = options_.pattern,
+                                                  .vocabulary = options_.vocabulary});
     const std::vector<TensorInfo>& tensors = model.tensors;
     std::vector<uint64_t> sizes;
     uint64_t total = 0;
@@ -191,14 +208,21 @@ class Writer {
     } else if (ends_with(".scales")) {
       fill_constant(kDeviation, tensor.dtype, block);
     } else if (ends_with(".weight_scale_inv")) {
-      fill_constant(kDeviation / kF8Deviation, tensor.dtype, block);
+      fill_constant(deviation_of(tensor.name) / kF8Deviation, tensor.dtype, block);
     } else if (ends_with("_scales")) {
       fill_constant(kMxfp4Scale, block);
     } else if (tensor.shape.size() == 1) {
-      fill_constant(ends_with("_correction_bias") ? 0 : 1, tensor.dtype, block);
+      const bool zero = ends_with("_correction_bias") || ends_with(".o_proj.bias");
+      fill_constant(zero ? 0 : 1, tensor.dtype, block);
     } else {
-      fill_weights(seed, tensor.dtype, block);
+      const bool f8 = tensor.dtype == DType::f8_e4m3;
+      fill_weights(seed, tensor.dtype, f8 ? kF8Deviation : deviation_of(tensor.name), block);
     }
+  }
+
+  float deviation_of(const std::string& tensor) const {
+    if (is_embedding(tensor)) return options_.embedding_deviation;
+    return ends_mixer(tensor) ? options_.attention_deviation : kDeviation;
   }
 
   static void fill_constant(float value, DType dtype, std::vector<std::byte>& block) {
@@ -212,10 +236,10 @@ class Writer {
     std::fill(block.begin(), block.end(), value);
   }
 
-  void fill_weights(uint64_t seed, DType dtype, std::vector<std::byte>& block) {
+  void fill_weights(uint64_t seed, DType dtype, float deviation, std::vector<std::byte>& block) {
     // Codes are random bits: two bytes of them at a time, each standing for itself.
     const size_t size = is_codes(dtype) ? 2 : dtype_bytes(dtype);
-    const std::byte* values = table_of(dtype).data();
+    const std::byte* values = table_of(dtype, deviation).data();
     const size_t count = block.size() / size;
     constexpr size_t kPiece = 1 << 16;
     workers_.run(static_cast<uint32_t>((count + kPiece - 1) / kPiece),
@@ -236,10 +260,10 @@ class Writer {
 
   static bool is_codes(DType dtype) { return dtype == DType::u32 || dtype == DType::u8; }
 
-  const std::vector<std::byte>& table_of(DType dtype) {
-    std::vector<std::byte>& table = tables_[dtype];
+  const std::vector<std::byte>& table_of(DType dtype, float deviation) {
+    std::vector<std::byte>& table = tables_[{dtype, deviation}];
     if (!table.empty()) return table;
-    if (!is_codes(dtype)) return table = quantile_table(dtype);
+    if (!is_codes(dtype)) return table = quantile_table(dtype, deviation);
     table.resize(size_t{kQuantiles} * 2);
     for (uint32_t i = 0; i < kQuantiles; ++i) {
       const auto word = static_cast<uint16_t>(i);
@@ -249,7 +273,7 @@ class Writer {
   }
 
   const Options& options_;
-  std::map<DType, std::vector<std::byte>> tables_;
+  std::map<std::pair<DType, float>, std::vector<std::byte>> tables_;
   Workers workers_;
   uint64_t blocks_ = 0;
 };
@@ -310,6 +334,16 @@ int main(int argc, char** argv) {
   app.add_option("--format", options.format,
                  "bf16, f16, f32; f8: projections in FP8 blocks; tq2: experts in 2 bits")
       ->check(CLI::IsMember(sluice::synthetic_formats()));
+  app.add_option("--vocabulary", options.vocabulary, "tokens instead of the shape's");
+  app.add_option("--embedding-deviation", options.embedding_deviation,
+                 "standard deviation of token embeddings; other weights have 0.02")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--attention-deviation", options.attention_deviation,
+                 "standard deviation of o_proj and out_proj. The larger it is beside that of the "
+                 "embeddings, the more all tokens of deep layers go to the same experts")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   app.add_option("--seed", options.seed, "seed");
   app.add_option("--tokenizer", options.tokenizer, "directory whose tokenizer is copied");
   app.add_flag("--quick", options.quick, "tiny ones, loaded and removed again (tests)")

@@ -261,6 +261,7 @@ SyntheticModel hybrid_model(const SyntheticOptions& options) {
     throw Error(options.shape, " is written as published alone; leave --format out");
   }
   if (options.experts != 0) s.experts = options.experts;
+  if (options.vocabulary != 0) s.vocabulary = options.vocabulary;
   const std::string pattern = options.pattern.empty() ? s.pattern : options.pattern;
   const std::string kinds = nemotron ? "M*E" : qwen ? "LA" : "SA";
   if (pattern.find_first_not_of(kinds) != std::string::npos) {

@@ -210,6 +210,14 @@ Json deepseek_config(const Shape& s, const std::string& format) {
 
 }  // namespace
 
+bool is_embedding(std::string_view tensor) {
+  return tensor.ends_with(".embed_tokens.weight") || tensor == "backbone.embeddings.weight";
+}
+
+bool ends_mixer(std::string_view tensor) {
+  return tensor.find(".o_proj.") != tensor.npos || tensor.find(".out_proj.") != tensor.npos;
+}
+
 TensorInfo synthetic_tensor(const std::string& name, DType dtype, std::vector<uint64_t> shape) {
   TensorInfo tensor;
   tensor.name = name;
@@ -234,6 +242,7 @@ SyntheticModel synthetic_model(const SyntheticOptions& options) {
   Shape shape = kShapes.at(options.shape);
   if (options.layers != 0) shape.layers = options.layers;
   if (options.experts != 0) shape.experts = options.experts;
+  if (options.vocabulary != 0) shape.vocabulary = options.vocabulary;
   const bool deepseek = shape.kv_rank > 0;
   if (deepseek && options.dense != 0) shape.dense = options.dense;
   if (shape.dense >= shape.layers) {

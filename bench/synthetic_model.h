@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "io/safetensors_writer.h"
@@ -18,12 +19,18 @@ struct SyntheticOptions {
   uint32_t dense = 0;    // of DeepSeek: layers without experts, the first ones; 0: the shape's
   // Of shapes with layers of several kinds: a letter a layer, repeated; empty: the shape's.
   std::string pattern = {};
+  uint32_t vocabulary = 0;  // instead of the shape's; 0: the shape's
 };
 
 struct SyntheticModel {
   std::vector<TensorInfo> tensors;  // file and offset not set
   std::string config;               // config.json
 };
+
+// Whether a tensor of one of these models is its table of token embeddings; whether it belongs to
+// the matrix that ends attention, or a linear or recurrent mixer.
+bool is_embedding(std::string_view tensor);
+bool ends_mixer(std::string_view tensor);
 
 // Without a place in a file.
 TensorInfo synthetic_tensor(const std::string& name, DType dtype, std::vector<uint64_t> shape);
