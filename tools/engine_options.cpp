@@ -11,17 +11,6 @@
 namespace sluice {
 namespace {
 
-// Nothing: auto.
-std::optional<uint32_t> parse_look_ahead(const std::string& text) {
-  if (text == "auto") return std::nullopt;
-  if (text == "off") return 0;
-  try {
-    return parse_number(text, Range<uint32_t>{0, 1024});
-  } catch (const Error& error) {
-    throw Error(error.what(), ", or auto, or off");
-  }
-}
-
 void add_machine_options(CLI::App& app, ModelOptions& model, const std::string& context_default) {
   const std::string group = "Memory, disk and cores (never change the output)";
   add_parsed(app, "--cache-budget-gb", "N|auto|all",
@@ -71,6 +60,16 @@ void add_calibration_options(CLI::App& app, ModelOptions& model) {
 }
 
 }  // namespace
+
+std::optional<uint32_t> parse_look_ahead(const std::string& text) {
+  if (text == "auto") return std::nullopt;
+  if (text == "off") return 0;
+  try {
+    return parse_number(text, Range<uint32_t>{0, 1024});
+  } catch (const Error& error) {
+    throw Error(error.what(), ", or auto, or off");
+  }
+}
 
 void add_model_option(CLI::App& app, EngineOptions& options, const std::string& group) {
   app.add_option("--model", options.model, "Directory of config.json, *.safetensors, ...")

@@ -3,6 +3,8 @@
 // Threads: one.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 
 #include "model/session.h"
@@ -17,6 +19,10 @@ struct EngineOptions {
   std::string model;  // directory
   ModelOptions model_options;
 };
+
+// "auto", "off" or a number, as ModelOptions::look_ahead takes it. Throws Error saying what was
+// expected.
+std::optional<uint32_t> parse_look_ahead(const std::string& text);
 
 // --model, required.
 void add_model_option(CLI::App& app, EngineOptions& options, const std::string& group);
