@@ -79,8 +79,9 @@ struct DiskRead {
 
 // GB/s of direct reads of blocks at random places, multiples of their size behind first_byte (which
 // is rounded up to 4096), `depth` at once, into huge pages: what `fio --rw=randread --norandommap
-// --direct=1` tells of the same file. Through a bare io_uring, or depth threads of pread where that
-// is not to be had; not through io/'s queue, which it is the measure of. Every call reads other
+// --direct=1` tells of the same file, or more: its buffers lie in small pages, which cost large
+// blocks up to half of their rate. Through a bare io_uring, or depth threads of pread where that is
+// not to be had; not through io/'s queue, which it is the measure of. Every call reads other
 // places. Where the filesystem has no direct reads (DirectFile::direct), the reads are buffered and
 // the figure is the page cache's.
 // Throws Error: the file cannot be opened or read, or has no room for one block.
