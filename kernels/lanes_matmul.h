@@ -43,8 +43,12 @@ inline __m128 sum_each(Lanes a, Lanes b, Lanes c, Lanes d) {
   return _mm_add_ps(_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab));
 }
 
+constexpr size_t kLineBytes = 64;  // of a cache
+constexpr size_t kAheadBytes = 16384;
+
 // kRows rows times kVectors vectors, one accumulator each, so that every load serves several.
-// x and y: the first vector's; y at the first row.
+// x and y: the first vector's; y at the first row. With one vector, which leaves most time to
+// memory, what comes kAheadBytes later is asked for, as the rows' streams are short.
 template <typename Weights, uint32_t kRows, uint32_t kVectors>
 inline void tile(const std::byte* weights, uint32_t cols, const float* x, size_t x_stride, float* y,
                  size_t y_stride) {
@@ -63,6 +67,11 @@ inline void tile(const std::byte* weights, uint32_t cols, const float* x, size_t
   };
   size_t i = 0;
   for (; i + kLanes <= cols; i += kLanes) {
+    if (kVectors == 1 && kRows > 1 && i * Weights::kBytes % kLineBytes == 0) {
+      for (uint32_t r = 0; r < kRows; ++r) {
+        _mm_prefetch(weights + r * row_bytes + i * Weights::kBytes + kAheadBytes, _MM_HINT_T0);
+      }
+    }
     accumulate([i](const std::byte* row) { return Weights::whole(row + i * Weights::kBytes); },
                [i](const float* vector) { return load(vector + i); });
   }

@@ -23,14 +23,9 @@ namespace {
 constexpr uint32_t kChunkGroups = 128;  // 8 KiB of stack for 8 vectors
 template <typename Scales>
 constexpr size_t kTileScaleBytes = 16 * Scales::kBytes;  // of one group
-// Ahead of every stream of codes, into the second cache: a page and so beyond what processors
-// prefetch of themselves, which ends with the page. Where the loop waits for memory anyway (many
-// bytes for few products) it is left to them: each prefetch takes the place of a load under way.
-// Both by measurement, bench/RESULTS.md.
+// Ahead of every stream of codes: a page and so beyond what processors prefetch of themselves,
+// which ends with the page. By measurement, bench/RESULTS.md.
 constexpr ptrdiff_t kPrefetchBytes = 4096;
-constexpr bool prefetches(size_t unit_bytes, uint32_t vectors) {
-  return unit_bytes / vectors < 256;
-}
 
 // kVectors vectors from `vector` on, in a chunk of the groups.
 template <uint32_t kVectors>
@@ -109,10 +104,8 @@ inline void multiply_tiles(const C& codes, const GroupInputs<kVectors>& x, uint3
     for (uint32_t u = 0; u < units_per_group; ++u) {
       typename C::Unit units[kTiles];
       for (uint32_t t = 0; t < kTiles; ++t) {
-        if constexpr (prefetches(C::kUnitBytes, kVectors)) {
-          for (size_t line = 0; line < C::kUnitBytes; line += 64) {
-            _mm_prefetch(at[t] + kPrefetchBytes + line, _MM_HINT_T1);
-          }
+        for (size_t line = 0; line < C::kUnitBytes; line += 64) {
+          _mm_prefetch(at[t] + kPrefetchBytes + line, _MM_HINT_T0);
         }
         units[t] = C::Unit::load(at[t]);
         at[t] += C::kUnitBytes;
