@@ -193,7 +193,8 @@ std::string end_to_end_text(const EndToEndReport& report) {
   const bool disturbed = knows(report, &Figures::disturbed_rate);
   std::string text = header_text(report);
   text +=
-      "           budget  threads  depth  ahead |  prompt tok/s  of floor |  decode tok/s  of floor"
+      "           budget  threads  depth  ahead |  prompt tok/s  of floor   again |  decode tok/s  "
+      "of floor"
       "  hit rate  foreseen  read/token  disk GB/s  waiting |  peak of plan";
   text += disturbed ? " |  beside a busy process\n" : "\n";
   const auto shown = [](bool measured, const std::string& value) {
@@ -203,7 +204,8 @@ std::string end_to_end_text(const EndToEndReport& report) {
     text += format("%8s %8s  %7u  %5u  %5s |", bytes_text(combination.budget_bytes).c_str(),
                    format("%.3g %%", 100 * combination.share).c_str(), combination.threads,
                    combination.depth, combination.look_ahead.c_str());
-    text += format("  %12.1f  %6.0f %% |", f.prompt_rate, 100 * f.prompt_of_floor);
+    text += format("  %12.1f  %6.0f %% %7.1f |", f.prompt_rate, 100 * f.prompt_of_floor,
+                   f.prompt_again_rate);
     text += format("  %12.2f  %6.0f %%  %8s", f.decode_rate, 100 * f.decode_of_floor,
                    percent(f.hit_rate).c_str());
     text +=

@@ -31,6 +31,7 @@ constexpr FigureField kFields[] = {
     {"load_seconds", &Figures::load_seconds},
     {"prompt_tokens_per_second", &Figures::prompt_rate},
     {"prompt_of_floor", &Figures::prompt_of_floor},
+    {"prompt_again_tokens_per_second", &Figures::prompt_again_rate},
     {"decode_tokens_per_second", &Figures::decode_rate},
     {"decode_of_floor", &Figures::decode_of_floor},
     {"hit_rate", &Figures::hit_rate},
@@ -204,6 +205,12 @@ Run run_once(const Subject& subject, const Combination& combination, const Feed&
   figures.prompt_of_floor =
       bytes_of_experts(log.trace(), subject) / (ceilings.disk * 1e9) / prompt_seconds;
 
+  run.routing = log.trace();
+  session.reset();
+  const Stopwatch again;
+  session.prefill(feed.prompt);
+  figures.prompt_again_rate = static_cast<double>(feed.prompt.size()) / again.seconds();
+
   decode_seconds(session, feed.warm);
   model.reset_stream_statistics();
   const double seconds = decode_seconds(session, feed.decoded);
@@ -216,7 +223,6 @@ Run run_once(const Subject& subject, const Combination& combination, const Feed&
         static_cast<double>(feed.disturbed.size()) / decode_seconds(session, feed.disturbed);
   }
   if (knows_peak) figures.peak_bytes = static_cast<double>(peak_resident_bytes());
-  run.routing = log.trace();
   return run;
 }
 

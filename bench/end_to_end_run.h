@@ -1,6 +1,7 @@
 // One run of a checkpoint as end_to_end measures it, and what the machine gives in the same minute.
 //
-// A run opens the model anew, so that its prompt finds an empty cache: prefill, warm-up, decode.
+// A run opens the model anew, so that its prompt finds an empty cache: prefill, the same prefill
+// once more, warm-up, decode.
 // Threads: one.
 #pragma once
 
@@ -67,7 +68,8 @@ Ceilings measure_ceilings(const Subject& subject, const CeilingTask& task);
 struct Figures {
   double load_seconds = 0;
   double prompt_rate = 0;
-  double prompt_of_floor = 0;  // floor: reading once each expert that the prompt uses
+  double prompt_of_floor = 0;    // floor: reading once each expert that the prompt uses
+  double prompt_again_rate = 0;  // the same prompt once more, from what the first has left
   double decode_rate = 0;
   double decode_of_floor = 0;    // floor: the longer one of reading what was read from disk, and of
                                  // reading the weights that were used from memory

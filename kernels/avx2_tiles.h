@@ -7,8 +7,10 @@
 namespace sluice::kernels {
 namespace {
 
-// Tiles that share the loads of their inputs: the registers suffice for one alone.
-constexpr uint32_t tiles_at_once(uint32_t) { return 1; }
+// Vectors that share the decoding of a tile, and tiles that share the loads of their inputs: the
+// registers suffice for one alone.
+constexpr uint32_t kTileVectors = kCodeVectors;
+constexpr uint32_t kTilesAtOnce = 1;
 
 // The bytes of a unit stay in memory: there are fewer registers than loads to spare.
 struct UnitBytes {

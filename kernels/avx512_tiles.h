@@ -10,9 +10,12 @@
 namespace sluice::kernels {
 namespace {
 
-// Tiles that share the loads of their inputs. A dot product is a chain of additions, 4 cycles each;
-// one vector alone has two chains a tile, which would leave the multiplier idle half of the time.
-constexpr uint32_t tiles_at_once(uint32_t vectors) { return vectors <= 2 ? 2 : 1; }
+// Vectors that share the decoding of a tile, and tiles that share the loads of their inputs. A dot
+// product is a chain of additions, 4 cycles each; one vector alone has two chains a tile, which
+// would leave the multiplier idle half of the time. With many vectors, four of two tiles take as
+// many registers as eight of one, and half of the loads.
+constexpr uint32_t kTileVectors = 4;
+constexpr uint32_t kTilesAtOnce = 2;
 
 // The bytes of a unit, loaded once. The empty instruction hides where they come from: GCC 12 would
 // rather load them again for each of a byte's codes, and loads are what the loop has most of.

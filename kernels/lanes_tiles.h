@@ -2,7 +2,7 @@
 // 16 rows of a tile side by side, one in each lane, as in lanes_integer.h, but with nothing to
 // transpose.
 //
-// A vector of codes is decoded once for up to kCodeVectors vectors of inputs. What a group needs of
+// A vector of codes is decoded once for up to kTileVectors vectors of inputs. What a group needs of
 // the inputs alone is computed once for all tiles (GroupInputs), in chunks of groups because it
 // lies on the stack; between chunks a row's total waits in y.
 #pragma once
@@ -133,7 +133,7 @@ template <uint32_t kLength, typename Scales, uint32_t kVectors>
 inline void multiply_all_tiles(const Matrix& w, const MatmulTask& task, const QuantizedVectors& x,
                                const TileCodes<kLength>& codes, uint32_t vector, float* y) {
   using C = TileCodes<kLength>;
-  constexpr uint32_t kTiles = tiles_at_once(kVectors);
+  constexpr uint32_t kTiles = kTilesAtOnce;
   const size_t groups = w.cols / w.group;
   const uint32_t units_per_group = w.group / kUnitInputs;
   const uint32_t tiles = (task.row_end - task.row_begin + kLanes - 1) / kLanes;
@@ -182,12 +182,12 @@ inline void matmul_integer_tiles_of(const Matrix& w, const MatmulTask& task,
   const TileCodes<kLength> codes(*w.codebook);
   MatmulTask block = task;
   while (block.row_begin < task.row_end) {
-    if (task.vectors > kCodeVectors && task.row_end - block.row_begin > kBlockRowsOfMany) {
+    if (task.vectors > kTileVectors && task.row_end - block.row_begin > kBlockRowsOfMany) {
       block.row_end = block.row_begin + kBlockRowsOfMany;
     } else {
       block.row_end = task.row_end;
     }
-    multiply_tile_vectors<kLength, Scales, kCodeVectors>(w, block, x, codes, 0, y);
+    multiply_tile_vectors<kLength, Scales, kTileVectors>(w, block, x, codes, 0, y);
     block.row_begin = block.row_end;
   }
 }
