@@ -20,7 +20,7 @@ struct UnitBytes {
 };
 
 inline __m256i load_codes(const std::byte* from) {
-  return _mm256_load_si256(reinterpret_cast<const __m256i*>(from));
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
 }
 
 // A codebook byte for each place of a vector: rows 0 to 7 are the first half of 64 bytes, rows 8 to

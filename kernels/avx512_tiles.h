@@ -26,7 +26,7 @@ struct UnitBytes {
   static UnitBytes load(const std::byte* unit) {
     UnitBytes bytes;
     for (uint32_t k = 0; k < kBits; ++k) {
-      bytes.v[k] = _mm512_load_si512(unit + size_t{64} * k);
+      bytes.v[k] = _mm512_loadu_si512(unit + size_t{64} * k);
       __asm__("" : "+v"(bytes.v[k]));
     }
     return bytes;

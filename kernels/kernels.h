@@ -68,7 +68,7 @@ struct alignas(64) Codebook {
 //
 // indices, in rows: U32 [rows, row_words]: floor(32/bits) of them per word (ternary: 20 base-3
 // digits), the first in the lowest bits, the last word of a row zero padded; row_words as
-// row_words() says. In tiles: [tiles, units, 64 * bits] bytes, 64-byte aligned, and scales
+// row_words() says. In tiles: [tiles, units, 64 * bits] bytes, best 64-byte aligned, and scales
 // [tiles, cols / group, 16]; not for ternary.
 // integers: a row is cols * bits bits, lowest first: integer i is bits [i * bits, (i + 1) * bits),
 // across bytes and words.

@@ -32,7 +32,7 @@ namespace sluice::kernels {
 
 inline constexpr uint32_t kRowsPerTile = 16;  // rows of a tile
 inline constexpr uint32_t kUnitInputs = 32;   // inputs of a unit
-inline constexpr size_t kTileAlignment = 64;  // of a matrix's codes
+inline constexpr size_t kTileAlignment = 64;  // that a matrix's codes should have: the fastest
 
 // Whether a matrix of this codebook and these inputs has a tile form.
 //   length is 4, 8, 16 or 256; group is 32, 64 or 128 and divides cols; cols > 0.

@@ -7,6 +7,7 @@
 
 #include "io/check.h"
 #include "io/error.h"
+#include "kernels/tiles.h"
 #include "stream/record_format.h"
 
 namespace sluice {
@@ -165,12 +166,23 @@ Linear::Linear(Trunk& trunk, const std::string& prefix, Shape shape, bool with_b
                   " inputs; expected one scale for every 32, 64 or 128 of them");
     }
     const auto length = static_cast<uint32_t>(checkpoint.at(prefix + ".codebook").shape[0]);
-    const std::array<uint64_t, 2> data_shape = {shape.rows, kernels::row_words(shape.cols, length)};
-    const std::array<uint64_t, 2> scales_shape = {shape.rows, groups};
     matrix_.format = kernels::Format::turboquant;
-    matrix_.data = trunk.tensor(weight, kIndices, data_shape);
-    matrix_.scales = trunk.tensor(prefix + ".scales", kHalf, scales_shape);
     matrix_.group = static_cast<uint32_t>(group);
+    if (!shape.any_rows && shape.rows % kernels::kRowsPerTile == 0 &&
+        kernels::has_tiles(shape.cols, matrix_.group, length)) {
+      const Trunk::Tiles tiles = trunk.tiles(
+          weight, prefix + ".scales",
+          {.rows = shape.rows, .cols = shape.cols, .group = matrix_.group, .length = length});
+      matrix_.layout = kernels::Layout::tiles;
+      matrix_.data = tiles.codes;
+      matrix_.scales = tiles.scales;
+    } else {
+      const std::array<uint64_t, 2> data_shape = {shape.rows,
+                                                  kernels::row_words(shape.cols, length)};
+      const std::array<uint64_t, 2> scales_shape = {shape.rows, groups};
+      matrix_.data = trunk.tensor(weight, kIndices, data_shape);
+      matrix_.scales = trunk.tensor(prefix + ".scales", kHalf, scales_shape);
+    }
     matrix_.codebook = tables_ ? &tables_->codebook : nullptr;
   } else if (const std::optional<kernels::Matrix> scaled =
                  find_scaled_matrix(trunk, prefix, shape.rows, shape.cols)) {

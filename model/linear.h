@@ -62,6 +62,7 @@ class Linear {
   struct Shape {
     uint32_t rows = 0;
     uint32_t cols = 0;
+    bool any_rows = false;  // products may begin and end at any row, not just at multiples of 16
   };
   Linear() = default;
   // Declares or binds "<prefix>.weight" (and .scales, .codebook, .signs if there is a .codebook;

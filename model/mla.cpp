@@ -52,8 +52,8 @@ Mla::Mla(Trunk& trunk, const std::string& prefix, uint32_t kv_layer, const Model
 
 void Mla::bind_up_projection(Trunk& trunk, const std::string& prefix, const ModelConfig& config) {
   const uint32_t rows = heads_ * (mla_.nope_dim + mla_.value_dim);
-  kv_b_ =
-      Linear(trunk, prefix, {.rows = rows, .cols = mla_.kv_rank}, false, config.turboquant.rotated);
+  kv_b_ = Linear(trunk, prefix, {.rows = rows, .cols = mla_.kv_rank, .any_rows = true}, false,
+                 config.turboquant.rotated);
   up_ = kv_b_.matrix();
   if (is_plain(up_.format)) return;
   const uint64_t values = uint64_t{rows} * mla_.kv_rank;

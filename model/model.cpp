@@ -96,6 +96,7 @@ Model Model::load(const std::string& directory, const ModelOptions& options,
   loaded.load_report.headers_seconds = watch.lap();
   load_tensors(loaded, pins, progress);
   watch.lap();
+  trunk.arrange(*loaded.workers);
   loaded.network = make_network(loaded.config, trunk, source);
   loaded.load_report.network_seconds = watch.lap();
   model.reset_stream_statistics();  // the trunk and the pins came through the same queue

@@ -74,7 +74,7 @@ struct LoadReport {
   double trunk_seconds = 0;    // reading it
   uint64_t trunk_bytes = 0;
   double pins_seconds = 0;     // reading them
-  double network_seconds = 0;  // converting what is kept in another form
+  double network_seconds = 0;  // bringing it into the kernels' order
 };
 
 class Model;

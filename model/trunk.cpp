@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
+#include <functional>
 #include <utility>
 
 #include "io/check.h"
@@ -45,18 +47,78 @@ const std::byte* Trunk::tensor(const std::string& name, std::span<const DType> d
         shape_text(shape),
         ". The checkpoint and its config.json do not belong together, or a file is damaged");
   }
-  const auto known = slice_of_.find(name);
-  if (!loaded()) {
-    if (known == slice_of_.end() && info.size_bytes > 0) {
-      slice_of_.emplace(name, static_cast<uint32_t>(slices_.size()));
-      slices_.push_back({info.file, info.offset, info.size_bytes});
-      read_plan_.reset();
-    }
-    return nullptr;
+  if (loaded()) return place(name);
+  if (slice_of_.find(name) == slice_of_.end() && info.size_bytes > 0) {
+    slice_of_.emplace(name, static_cast<uint32_t>(slices_.size()));
+    slices_.push_back({info.file, info.offset, info.size_bytes});
+    read_plan_.reset();
   }
+  return nullptr;
+}
+
+std::byte* Trunk::place(const std::string& name) {
+  const auto known = slice_of_.find(name);
   SLUICE_CHECK(known != slice_of_.end());
   const SlicePlace& place = read_plan_->places[known->second];
   return slab_->data() + extent_places_[place.extent] + place.inner_offset;
+}
+
+Trunk::Tiles Trunk::tiles(const std::string& weight, const std::string& scales,
+                          const kernels::TileShape& shape) {
+  const std::array<uint64_t, 2> words = {shape.rows, kernels::row_words(shape.cols, shape.length)};
+  const std::array<uint64_t, 2> groups = {shape.rows, shape.cols / shape.group};
+  tensor(weight, std::array{DType::u32}, words);
+  tensor(scales, std::array{DType::f16}, groups);
+  const auto known = tiled_.try_emplace(weight, Matrix{weight, scales, shape}).first;
+  if (!loaded()) return {};
+  return {.codes = codes_of(known->second), .scales = place(scales)};
+}
+
+// The first multiple of 64 in the words' place, if the codes reach no further from there; else the
+// place itself, where loads that straddle two cache lines are a little slower.
+std::byte* Trunk::codes_of(const Matrix& matrix) {
+  const kernels::TileShape& shape = matrix.shape;
+  const size_t row_bytes = size_t{kernels::row_words(shape.cols, shape.length)} * 4;
+  const size_t of_words = row_bytes * kernels::kRowsPerTile;
+  const size_t of_tiles = kernels::tile_bytes(kernels::kRowsPerTile, shape.cols, shape.length);
+  std::byte* start = place(matrix.weight);
+  const size_t past = reinterpret_cast<uintptr_t>(start) % kernels::kTileAlignment;
+  const size_t skipped = past == 0 ? 0 : kernels::kTileAlignment - past;
+  return of_words >= of_tiles + skipped ? start + skipped : start;
+}
+
+// A tile at a time through a buffer: what is written never reaches words that were not read.
+void Trunk::arrange(const Matrix& matrix) {
+  kernels::TileShape tile = matrix.shape;
+  tile.rows = kernels::kRowsPerTile;
+  const size_t words_bytes =
+      size_t{kernels::row_words(tile.cols, tile.length)} * sizeof(uint32_t) * tile.rows;
+  const size_t codes_bytes = kernels::tile_bytes(tile.rows, tile.cols, tile.length);
+  const size_t scales_bytes = kernels::tile_scale_bytes(tile.rows, tile.cols, tile.group);
+  std::vector<std::byte> buffer(codes_bytes + scales_bytes);
+  const std::byte* words = place(matrix.weight);
+  std::byte* codes = codes_of(matrix);
+  std::byte* scales = place(matrix.scales);
+  for (uint32_t row = 0; row < matrix.shape.rows; row += tile.rows) {
+    kernels::pack_tiles(tile, words, scales, buffer.data(), buffer.data() + codes_bytes);
+    std::memcpy(codes, buffer.data(), codes_bytes);
+    std::memcpy(scales, buffer.data() + codes_bytes, scales_bytes);
+    words += words_bytes;
+    codes += codes_bytes;
+    scales += scales_bytes;
+  }
+}
+
+// The largest first, so that no worker is left with one at the end.
+void Trunk::arrange(Workers& workers) {
+  SLUICE_CHECK(loaded());
+  std::vector<const Matrix*> matrices;
+  for (const auto& [name, matrix] : tiled_) matrices.push_back(&matrix);
+  std::ranges::stable_sort(matrices, std::greater<>(), [](const Matrix* matrix) {
+    return uint64_t{matrix->shape.rows} * matrix->shape.cols;
+  });
+  workers.run(static_cast<uint32_t>(matrices.size()),
+              [&](uint32_t i, uint32_t) { arrange(*matrices[i]); });
 }
 
 void Trunk::count_converted(uint64_t bytes) {

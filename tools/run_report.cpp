@@ -68,8 +68,8 @@ std::string start_up_text(const RunReport& report) {
     text += " (" + bytes_text(load.trunk_bytes) + " at " + rate_text(rate * 1e-6) + " MB/s)";
   }
   if (load.pins_seconds > 0) text += part("pins", load.pins_seconds);
-  return text + part("tables", load.network_seconds) + part("prompt", report.time_to_first_token) +
-         "\n";
+  return text + part("arranging", load.network_seconds) +
+         part("prompt", report.time_to_first_token) + "\n";
 }
 
 // What was read ahead, and how much of it was of use.

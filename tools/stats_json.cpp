@@ -42,7 +42,7 @@ ordered_json load_fields(const RunReport& report) {
           {"trunk_seconds", report.load.trunk_seconds},
           {"trunk_bytes", report.load.trunk_bytes},
           {"pins_seconds", report.load.pins_seconds},
-          {"tables_seconds", report.load.network_seconds}};
+          {"arranging_seconds", report.load.network_seconds}};
 }
 
 // Null where there are none.

@@ -134,7 +134,7 @@ TEST(StartText, SaysHowAnAutomaticBudgetWasChosen) {
 TEST(Summary, SaysWhatTheRunDid) {
   EXPECT_EQ(summary_text(streaming_report()),
             "first token: after 1.51 s: tokenizer 0.20 s, headers 0.10 s, trunk 0.40 s (2.00 MB at "
-            "5.00 MB/s), pins 0.25 s, tables 0.05 s, prompt 0.51 s\n"
+            "5.00 MB/s), pins 0.25 s, arranging 0.05 s, prompt 0.51 s\n"
             "prompt: 10 tokens in 0.50 s (20.0 tok/s)\n"
             "decode: 21 tokens in 4.00 s (5.00 tok/s)\n"
             "experts: hit rate 70 %, 1.00 kB read per token, disk 200 MB/s, waited 1.50 s\n"
@@ -163,7 +163,7 @@ TEST(StatsJson, HoldsTheRun) {
   EXPECT_EQ(stats["decode_tokens_per_second"], 5.0);
   EXPECT_EQ(stats["time_to_first_token_seconds"], 0.51);
   EXPECT_EQ(stats["load"]["trunk_bytes"], 2'000'000);
-  EXPECT_EQ(stats["load"]["tables_seconds"], 0.05);
+  EXPECT_EQ(stats["load"]["arranging_seconds"], 0.05);
   EXPECT_EQ(stats["hit_rate"], 0.7);
   EXPECT_EQ(stats["hits"], 30);
   EXPECT_EQ(stats["in_flight_hits"], 5);
