@@ -48,12 +48,14 @@ constexpr FigureField kFields[] = {
 class RoutingLog final : public RoutingObserver {
  public:
   void routed(uint32_t model_layer, std::span<const uint32_t> experts) override {
-    trace_.add(model_layer, experts);
+    if (!paused_) trace_.add(model_layer, experts);
   }
+  void pause(bool paused) { paused_ = paused; }
   const Trace& trace() const { return trace_; }
 
  private:
   Trace trace_;
+  bool paused_ = false;
 };
 
 class Stopwatch {
@@ -205,11 +207,12 @@ Run run_once(const Subject& subject, const Combination& combination, const Feed&
   figures.prompt_of_floor =
       bytes_of_experts(log.trace(), subject) / (ceilings.disk * 1e9) / prompt_seconds;
 
-  run.routing = log.trace();
   session.reset();
+  log.pause(true);
   const Stopwatch again;
   session.prefill(feed.prompt);
   figures.prompt_again_rate = static_cast<double>(feed.prompt.size()) / again.seconds();
+  log.pause(false);
 
   decode_seconds(session, feed.warm);
   model.reset_stream_statistics();
@@ -223,6 +226,7 @@ Run run_once(const Subject& subject, const Combination& combination, const Feed&
         static_cast<double>(feed.disturbed.size()) / decode_seconds(session, feed.disturbed);
   }
   if (knows_peak) figures.peak_bytes = static_cast<double>(peak_resident_bytes());
+  run.routing = log.trace();
   return run;
 }
 
