@@ -16,6 +16,8 @@ namespace {
 // What a sweep's ring should hold: twice the pieces that are at the device at once, so that the
 // next experts are on their way while the ones that landed are computed.
 constexpr uint64_t kSweepPieces = 32;
+// The demanded reads besides which others may be at the device.
+constexpr uint64_t kLastReadsBytes = 4 * kPieceBytes;
 // A sweep takes at most this share of the slots from what decode has warmed.
 constexpr uint32_t kSweepShare = 4;
 
@@ -122,8 +124,12 @@ struct ExpertStream::Fetch::State {
   void end_lease(Item& item);
   void drain();
   bool finished() const { return handed == items.size(); }
-  // Whether the device still has, or will get, something to do for this fetch.
-  bool reading() const { return loading > 0 || (next_miss < misses.size() && error.empty()); }
+  // Whether what the device has, or will get, to do for this fetch is more than it could do besides
+  // other reads: a read takes long to begin, and the last few alone would leave it half idle.
+  bool reading() const {
+    const bool waiting = next_miss < misses.size() && error.empty();
+    return waiting || loading * impl.source.expert_bytes() > kLastReadsBytes;
+  }
 
   Impl& impl;
   uint32_t layer = 0;

@@ -91,11 +91,11 @@ class ExpertStream {
   uint32_t preload(uint32_t layer, std::span<const uint32_t> experts);
 
   // Experts of a layer that are likely wanted soon, likeliest first. Those that are missing are
-  // read with what the device has to spare: in the speculative class, only while no demanded read
-  // waits, and dropped when the next fetch() comes and does not want them. Replaces what an earlier
-  // call asked for and was not started. To be called during the fetch of the layer before, or after
-  // it.
-  // For a sweep to come they are read in the order of the disk, into slots that sweeps may take.
+  // read with what the device has to spare: in the speculative class, once no demanded read waits
+  // to start and only the last few are on their way, and dropped when the next fetch() comes and
+  // does not want them. Replaces what an earlier call asked for and was not started. To be called
+  // during the fetch of the layer before, or after it. For a sweep to come they are read in the
+  // order of the disk, into slots that sweeps may take.
   void look_ahead(uint32_t layer, std::span<const uint32_t> experts,
                   FetchMode mode = FetchMode::decode);
 

@@ -7,8 +7,9 @@
 namespace sluice {
 namespace {
 
-// At the device at once: enough to keep it busy, as few pieces do, and soon read.
-constexpr uint64_t kBytesAtOnce = 4 * kPieceBytes;
+// At the device at once: what it reads while nobody polls, and no more, since a demanded read that
+// comes then stands behind it.
+constexpr uint64_t kBytesAtOnce = 12 * kPieceBytes;
 
 }  // namespace
 
@@ -28,10 +29,11 @@ void LookAhead::start() {
     if (under_way > 0 && (under_way + 1) * source_.expert_bytes() > kBytesAtOnce) break;
     const ExpertKey key{layer_, expected_[next_]};
     if (!cache_.resident(key) && !may_take_next()) break;
-    ++next_;
     const ExpertCache::Lease lease = cache_.prefetch(key);
+    if (lease.outcome == ExpertCache::Outcome::full) break;
+    ++next_;
     if (lease.outcome != ExpertCache::Outcome::miss) continue;
-    swept_.set(lease.slot, for_sweep_);
+    swept_.set(lease.slot, true);  // until a decode wants it
     entries_.push_back(
         {.key = key,
          .slot = lease.slot,

@@ -1,7 +1,7 @@
 // LookAhead: experts that a layer will likely want, read before it asks.
 //
 //   expect(layer, experts)        who is expected, likeliest first
-//   start()                       whenever no demanded read waits: starts some of them
+//   start()                       whenever the device has time: starts some of them
 //   the layer's fetch             adopts the loads of those it does want, then let_go()
 //
 // What is read ahead is leased, so that it is there when the layer asks; let_go() ends that, and

@@ -1,4 +1,5 @@
-// SweepSlots: which slots of a cache hold what no decode has wanted, only sweeps.
+// SweepSlots: which slots of a cache hold what no decode has wanted, only sweeps, or what was read
+// ahead in vain. These are the cold ones: they are evicted before all others.
 //
 // A sweep, which passes a layer's many experts through few slots, recycles such slots, and evicts
 // anything else only while there are fewer of them than its share. Threads: one.
