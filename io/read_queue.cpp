@@ -58,11 +58,15 @@ void read_all(ReadQueue& queue, std::span<const ReadRequest> requests,
   queue.submit(requests);
   std::optional<ReadResult> failed;
   std::array<ReadResult, 64> results;
-  // To the last one even after a failure: the destinations are the queue's until then.
+  // To the last one even after a failure, though no more are started then: the destinations are the
+  // queue's until their results.
   while (queue.in_flight() > 0) {
     const size_t count = queue.wait(results);
     for (const ReadResult& result : std::span(results).first(count)) {
-      if (result.error != 0 && !failed) failed = result;
+      if (result.error != 0 && !failed) {
+        failed = result;
+        for (const ReadRequest& request : requests) queue.cancel(request.tag);
+      }
       if (result.error == 0 && landed) landed(result.tag);
     }
   }

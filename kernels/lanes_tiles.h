@@ -20,7 +20,7 @@
 namespace sluice::kernels {
 namespace {
 
-constexpr uint32_t kChunkGroups = 128;  // 8 KiB of stack for 8 vectors
+constexpr uint32_t kChunkGroups = 128;  // 4 KiB of stack for 4 vectors
 template <typename Scales>
 constexpr size_t kTileScaleBytes = 16 * Scales::kBytes;  // of one group
 // Ahead of every stream of codes: a page and so beyond what processors prefetch of themselves,

@@ -7,7 +7,8 @@
 //
 // A Model owns the trunk, the expert stream and the worker threads; a Session owns its KV cache,
 // recurrent state and scratch, and nothing is global. One thread calls into a Model and its
-// Sessions at a time.
+// Sessions, from the first token on to their destructors: what was read ahead may still be on its
+// way between calls.
 #pragma once
 
 #include <cstdint>
@@ -39,8 +40,9 @@ struct ModelOptions {
   Compute compute = Compute::int16;
   ReadBackend io_backend = ReadBackend::automatic;
   uint32_t io_depth = 16;
-  // How many of the experts that the next layer will likely want are read while nothing else is to
-  // be read; 0: none. Not given: half of those that a token uses, while that pays.
+  // How many of the experts that the next layer will likely want for a token are read while the
+  // device has time; 0: none. Not given: half of those that a token uses, while that pays. Where
+  // many tokens want nearly all experts of a layer, all of them are, unless this is 0.
   std::optional<uint32_t> look_ahead;
   uint32_t prefill_chunk = 512;  // tokens; never changes the output
   // Positions whose logits are computed together when many are asked for: each is one vocabulary of

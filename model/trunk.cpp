@@ -32,6 +32,13 @@ std::string dtype_names(std::span<const DType> dtypes) {
   return text;
 }
 
+// Of one row of tiles: its codes and scales.
+size_t tile_buffer_bytes(const kernels::TileShape& shape) {
+  constexpr uint32_t kRows = kernels::kRowsPerTile;
+  return kernels::tile_bytes(kRows, shape.cols, shape.length) +
+         kernels::tile_scale_bytes(kRows, shape.cols, shape.group);
+}
+
 }  // namespace
 
 Trunk::Trunk(const Checkpoint& checkpoint) : checkpoint_(&checkpoint) {}
@@ -87,22 +94,22 @@ std::byte* Trunk::codes_of(const Matrix& matrix) {
   return of_words >= of_tiles + skipped ? start + skipped : start;
 }
 
-// A tile at a time through a buffer: what is written never reaches words that were not read.
-void Trunk::arrange(const Matrix& matrix) {
+// A tile at a time through a buffer of tile_buffer_bytes: what is written never reaches words that
+// were not read.
+void Trunk::arrange(const Matrix& matrix, std::byte* buffer) {
   kernels::TileShape tile = matrix.shape;
   tile.rows = kernels::kRowsPerTile;
   const size_t words_bytes =
       size_t{kernels::row_words(tile.cols, tile.length)} * sizeof(uint32_t) * tile.rows;
   const size_t codes_bytes = kernels::tile_bytes(tile.rows, tile.cols, tile.length);
   const size_t scales_bytes = kernels::tile_scale_bytes(tile.rows, tile.cols, tile.group);
-  std::vector<std::byte> buffer(codes_bytes + scales_bytes);
   const std::byte* words = place(matrix.weight);
   std::byte* codes = codes_of(matrix);
   std::byte* scales = place(matrix.scales);
   for (uint32_t row = 0; row < matrix.shape.rows; row += tile.rows) {
-    kernels::pack_tiles(tile, words, scales, buffer.data(), buffer.data() + codes_bytes);
-    std::memcpy(codes, buffer.data(), codes_bytes);
-    std::memcpy(scales, buffer.data() + codes_bytes, scales_bytes);
+    kernels::pack_tiles(tile, words, scales, buffer, buffer + codes_bytes);
+    std::memcpy(codes, buffer, codes_bytes);
+    std::memcpy(scales, buffer + codes_bytes, scales_bytes);
     words += words_bytes;
     codes += codes_bytes;
     scales += scales_bytes;
@@ -117,8 +124,14 @@ void Trunk::arrange(Workers& workers) {
   std::ranges::stable_sort(matrices, std::greater<>(), [](const Matrix* matrix) {
     return uint64_t{matrix->shape.rows} * matrix->shape.cols;
   });
-  workers.run(static_cast<uint32_t>(matrices.size()),
-              [&](uint32_t i, uint32_t) { arrange(*matrices[i]); });
+  size_t buffer_bytes = 0;
+  for (const Matrix* matrix : matrices) {
+    buffer_bytes = std::max(buffer_bytes, tile_buffer_bytes(matrix->shape));
+  }
+  std::vector<std::byte> buffers(workers.threads() * buffer_bytes);
+  workers.run(static_cast<uint32_t>(matrices.size()), [&](uint32_t i, uint32_t worker) {
+    arrange(*matrices[i], buffers.data() + worker * buffer_bytes);
+  });
 }
 
 void Trunk::count_converted(uint64_t bytes) {

@@ -81,7 +81,7 @@ class Trunk {
 
   std::byte* place(const std::string& name);
   std::byte* codes_of(const Matrix& matrix);
-  void arrange(const Matrix& matrix);
+  void arrange(const Matrix& matrix, std::byte* buffer);
 
   const Checkpoint* checkpoint_;
   std::map<std::string, uint32_t, std::less<>> slice_of_;  // name → index into slices_

@@ -3,8 +3,8 @@
 // A record is what one fetch of the engine is: its residents are leased first, in the record's
 // order, then a slot is taken for each missing one, and all are released before the next record.
 // So a replay that begins with an empty cache gives the very hits, misses and evictions of a run
-// that decoded the same tokens from its first one on, with as many slots and the same policy
-// (tests/model/calibration_test.cpp). Prefetching is not part of it. Threads: any.
+// that decoded the same tokens from its first one on, with as many slots, the same policy and no
+// look-ahead (tests/model/calibration_test.cpp). Prefetching is not part of it. Threads: any.
 #pragma once
 
 #include <cstdint>

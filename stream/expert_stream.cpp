@@ -85,6 +85,8 @@ struct ExpertStream::Impl {
   // Takes in what landed, and gives the device what it may have next.
   void reap(bool wait);
   void poll();
+  // reap(true), and the time it took.
+  void wait();
 
   const ExpertSource& source;
   ReadQueue& queue;
@@ -154,6 +156,14 @@ void ExpertStream::Impl::reap(bool wait) {
   if (!all.empty() && active != nullptr) active->submit_misses();
 }
 
+void ExpertStream::Impl::wait() {
+  const auto start = std::chrono::steady_clock::now();
+  reap(/*wait=*/true);
+  const auto waited = std::chrono::steady_clock::now() - start;
+  wait_us +=
+      static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(waited).count());
+}
+
 void ExpertStream::Impl::poll() {
   if (loads.under_way() > 0) reap(/*wait=*/false);
   if (active == nullptr || !active->reading()) ahead.start();
@@ -170,7 +180,7 @@ void ExpertStream::Fetch::State::start(uint32_t layer_index, std::span<const uin
   next_miss = next_ready = handed = 0;
   misses_held = 0;
   error.clear();
-  while (impl.ahead.dropping_any(layer, experts)) impl.reap(/*wait=*/true);
+  while (impl.ahead.dropping_any(layer, experts)) impl.wait();
   items.resize(experts.size());  // fresh: finish() cleared them
   for (uint32_t index = 0; index < experts.size(); ++index) {
     Item& item = items[index];
@@ -297,11 +307,7 @@ std::optional<uint32_t> ExpertStream::Fetch::next() {
     // handed out, and waiting would be for ever. The caller has to release() first. (A load that
     // was dropped gives its slot back when it ends.)
     SLUICE_CHECK(state.impl.loads.under_way() > 0);
-    const auto start = std::chrono::steady_clock::now();
-    state.impl.reap(/*wait=*/true);
-    const auto waited = std::chrono::steady_clock::now() - start;
-    state.impl.wait_us += static_cast<uint64_t>(
-        std::chrono::duration_cast<std::chrono::microseconds>(waited).count());
+    state.impl.wait();
   }
 }
 

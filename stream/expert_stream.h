@@ -37,7 +37,7 @@ enum class FetchMode : uint8_t { decode, sweep };
 struct StreamStatistics {
   CacheStatistics cache;
   ReadStatistics reads;
-  uint64_t wait_us = 0;  // time spent blocked in next()
+  uint64_t wait_us = 0;  // time spent blocked in fetch() and next()
 };
 
 class ExpertStream {

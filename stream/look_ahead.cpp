@@ -43,9 +43,9 @@ void LookAhead::start() {
 }
 
 bool LookAhead::may_take_next() const {
-  if (for_sweep_) return entries_.size() < swept_.share() && swept_.may_take_next();
   const uint32_t victim = cache_.next_eviction();
-  return victim == kNoSlot || !expected(cache_.key_of(victim));
+  if (victim != kNoSlot && expected(cache_.key_of(victim))) return false;
+  return !for_sweep_ || (entries_.size() < swept_.share() && swept_.may_take_next());
 }
 
 bool LookAhead::expected(ExpertKey key) const {
@@ -84,6 +84,7 @@ void LookAhead::ended(const ExpertLoads::Ended& load) {
   if (found == entries_.end()) return;
   found->load = kLanded;
   if (load.ok && !found->dropped) return;
+  if (!load.ok) swept_.set(found->slot, false);
   cache_.release(found->slot, Retention::cold);
   entries_.erase(found);
 }

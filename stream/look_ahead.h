@@ -8,7 +8,7 @@
 // what nobody asked for is the next to be evicted. What was not at the device yet is dropped. No
 // expected expert is evicted for another one.
 //
-// Little is at the device at once: a demanded read that comes now has to stand behind it.
+// Only so much is at the device at once: a demanded read that comes now has to stand behind it.
 //
 // Borrows: all it is given. Threads: one, the queue's.
 #pragma once

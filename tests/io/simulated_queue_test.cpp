@@ -10,6 +10,8 @@
 #include <random>
 #include <vector>
 
+#include "io/error.h"
+
 namespace sluice {
 namespace {
 
@@ -53,6 +55,16 @@ class SimulatedQueueTest : public ::testing::Test {
   MemoryFile file_{content_};
   std::vector<std::byte> memory_ = std::vector<std::byte>(content_.size());
 };
+
+TEST_F(SimulatedQueueTest, ReadAllStartsNothingMoreAfterAFailure) {
+  SimulatedQueue queue({.seed = 1, .depth = 1, .shorten = 0, .interrupt = 0, .busy = 0});
+  queue.fail_range(file_.file(), 2 * 30'011, 1, EIO);
+  std::vector<uint64_t> landed;
+  EXPECT_THROW(read_all(queue, requests(50), [&](uint64_t tag) { landed.push_back(tag); }), Error);
+  EXPECT_LE(landed.size(), 3u);           // one more was at the device when the failure came
+  EXPECT_LE(queue.started().size(), 4u);  // of 50
+  EXPECT_EQ(queue.in_flight(), 0u);
+}
 
 TEST_F(SimulatedQueueTest, DelaysReordersAndShortensButBringsEveryByte) {
   for (uint64_t seed = 0; seed < 30; ++seed) {

@@ -121,10 +121,12 @@ TEST(LookAhead, NeverEvictsAnExpertThatIsExpectedToo) {
   ExpertStream stream = bench.stream(2);
   bench.visit(stream, 1, {3});
   bench.visit(stream, 0, {0});
-  stream.look_ahead(1, std::vector<uint32_t>{3, 4, 5});
-  poll_often(stream);
-  EXPECT_TRUE(stream.cache().resident({1, 3}));
-  EXPECT_EQ(stream.statistics().cache.speculative_loads, 0u);
+  for (const FetchMode mode : {FetchMode::decode, FetchMode::sweep}) {
+    stream.look_ahead(1, std::vector<uint32_t>{3, 4, 5}, mode);
+    poll_often(stream);
+    EXPECT_TRUE(stream.cache().resident({1, 3}));
+    EXPECT_EQ(stream.statistics().cache.speculative_loads, 0u);
+  }
 }
 
 TEST(LookAhead, ReadsForASweepInTheOrderOfTheDiskAndLeavesWhatDecodeWarmed) {

@@ -43,10 +43,16 @@ TEST(LookAheadTrial, IsNotMisledByASlowDriftOrAFewSlowTokens) {
   LookAheadTrial trial;
   for (uint32_t i = 0; i < kTrial; ++i) {
     const double drift = 1 - 0.005 * i;           // the cache fills
-    const double stumble = i % 16 == 8 ? 50 : 0;  // only tokens with look-ahead
+    const double stumble = i % 32 == 8 ? 50 : 0;  // only tokens with look-ahead
     trial.token((trial.on() ? 0.9 : 1) * drift + stumble, 1);
   }
   EXPECT_TRUE(trial.on());
+}
+
+TEST(LookAheadTrial, DoesNotTakeAFillingCacheForAGain) {
+  LookAheadTrial trial;
+  for (uint32_t i = 0; i < kTrial; ++i) trial.token(1 - 0.005 * i, 1);
+  EXPECT_FALSE(trial.on());
 }
 
 TEST(LookAheadTrial, DoesNotTryWhileNothingIsMissed) {
