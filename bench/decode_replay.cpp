@@ -36,6 +36,7 @@
 #include "io/error.h"
 #include "model/machine.h"
 #include "tools/command_line.h"
+#include "tools/engine_options.h"
 
 namespace sluice::bench {
 namespace {
@@ -331,13 +332,13 @@ int main(int argc, char** argv) {
   app.add_option("--share", settings.shares, "Experts that the cache holds, of all")
       ->check(share_range)
       ->capture_default_str();
-  sluice::add_parsed(
-      app, "--lookahead", "N|auto|off",
-      "Top ranks to look ahead for (default 4); auto: while it pays", [&](const std::string& text) {
-        settings.look_ahead_trial = text == "auto";
-        settings.look_ahead =
-            text == "auto" || text == "off" ? 0 : sluice::parse_number<uint32_t>(text, {0, 1024});
-      });
+  sluice::add_parsed(app, "--lookahead", "N|auto|off",
+                     "Top ranks to look ahead for (default 4); auto: while it pays",
+                     [&](const std::string& text) {
+                       const std::optional<uint32_t> ranks = sluice::parse_look_ahead(text);
+                       settings.look_ahead_trial = !ranks;
+                       settings.look_ahead = ranks.value_or(0);
+                     });
   app.add_option("--trunk-mb", settings.trunk_mb, "MiB of bf16 that stand in for a layer's rest")
       ->capture_default_str();
   app.add_option("--threads", settings.threads)->check(CLI::Range(1, 256))->capture_default_str();
