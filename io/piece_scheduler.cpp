@@ -34,6 +34,15 @@ PieceScheduler::PieceScheduler(uint32_t depth) : pieces_(depth) {
   for (Piece& piece : pieces_) free_.push_back(&piece);
 }
 
+void PieceScheduler::bounce_through(std::span<std::byte> memory) {
+  SLUICE_CHECK(requests() == 0);
+  free_buffers_.clear();
+  for (; memory.size() >= kPieceBytes; memory = memory.subspan(kPieceBytes)) {
+    free_buffers_.push_back(memory.data());
+  }
+  bounce_buffers_ = static_cast<uint32_t>(free_buffers_.size());
+}
+
 void PieceScheduler::add(const ReadRequest& request) {
   SLUICE_CHECK(request.file != nullptr && request.destination != nullptr);
   SLUICE_CHECK(request.size_bytes > 0 && request.needed_bytes <= request.size_bytes);
@@ -56,23 +65,34 @@ PieceScheduler::Piece* PieceScheduler::start(Time now) {
   if (due != retrying_.end()) {
     piece = *due;
     retrying_.erase(due);
-  } else if (!free_.empty() && !demand_.empty()) {
+  } else if (may_carve() && !demand_.empty()) {
     piece = carve(demand_.begin());
-  } else if (!free_.empty() && !speculative_.empty()) {
+  } else if (may_carve() && !speculative_.empty()) {
     piece = carve(speculative_.begin());
   } else {
     return nullptr;
   }
   if (at_device_++ == 0) busy_since_ = now;
+  piece->at_device_ = true;
   return piece;
 }
 
+// Of bounce buffers half are at the device, so that it has work while the others are copied.
+bool PieceScheduler::may_carve() const {
+  if (bounce_buffers_ == 0) return !free_.empty();
+  return !free_.empty() && !free_buffers_.empty() && at_device_ < (bounce_buffers_ + 1) / 2;
+}
+
+void PieceScheduler::came_back(Piece* piece, Time now) {
+  SLUICE_CHECK(at_device_ > 0 && piece->at_device_);
+  piece->at_device_ = false;
+  if (--at_device_ > 0) return;
+  const auto busy = std::chrono::duration_cast<std::chrono::microseconds>(now - busy_since_);
+  statistics_.busy_us += static_cast<uint64_t>(busy.count());
+}
+
 void PieceScheduler::finish(Piece* piece, int64_t outcome, Time now) {
-  SLUICE_CHECK(at_device_ > 0);
-  if (--at_device_ == 0) {
-    const auto busy = std::chrono::duration_cast<std::chrono::microseconds>(now - busy_since_);
-    statistics_.busy_us += static_cast<uint64_t>(busy.count());
-  }
+  if (piece->at_device_) came_back(piece, now);
   if (outcome < 0) {
     const int error = static_cast<int>(-outcome);
     const bool passing = error == EINTR || error == EAGAIN;
@@ -107,6 +127,7 @@ void PieceScheduler::finish(Piece* piece, int64_t outcome, Time now) {
   // A direct read must begin aligned: what lies between the boundary and arrived_ is read again.
   const uint64_t offset = piece->arrived_ / piece->file_->alignment() * piece->file_->alignment();
   piece->destination_ += offset - piece->offset_;
+  if (piece->bounce_ != nullptr) piece->bounce_ += offset - piece->offset_;
   piece->offset_ = offset;
   retry(piece, now);
 }
@@ -176,6 +197,11 @@ PieceScheduler::Piece* PieceScheduler::carve(RequestList::iterator request) {
   piece->arrived_ = begin;
   piece->destination_ = request->request.destination + (begin - request->request.offset);
   piece->request_ = request;
+  if (bounce_buffers_ > 0) {
+    // The one that was used last is likeliest to be in a cache still.
+    piece->bounce_ = piece->buffer_ = free_buffers_.back();
+    free_buffers_.pop_back();
+  }
 
   ++request->pieces;
   request->next = end;
@@ -215,6 +241,7 @@ void PieceScheduler::end_piece(Piece* piece, int error) {
     if (request->next < request->end()) drop_waiting(request, error);
   }
   free_.push_back(piece);
+  if (piece->buffer_ != nullptr) free_buffers_.push_back(piece->buffer_);
   --request->pieces;
   end_request_if_idle(request);
 }

@@ -26,6 +26,7 @@
 #include <vector>
 
 #include "io/read_queue.h"
+#include "io/streaming_copy.h"
 
 namespace sluice {
 
@@ -44,7 +45,12 @@ class PieceScheduler {
     // The bytes to ask for now: aligned as the file wants it.
     uint64_t offset() const { return offset_; }
     uint64_t size_bytes() const { return end_ - offset_; }
-    std::byte* destination() const { return destination_; }
+    // Where they are to land: in the request's destination, or in a bounce buffer.
+    std::byte* destination() const { return bounce_ != nullptr ? bounce_ : destination_; }
+    // Copies the bytes that have just arrived there to the request's destination, if they must be.
+    void deliver(uint64_t bytes) const {
+      if (bounce_ != nullptr) streaming_copy(destination_, bounce_, bytes);
+    }
 
    private:
     friend class PieceScheduler;
@@ -53,6 +59,9 @@ class PieceScheduler {
     uint64_t end_ = 0;      // in the file, of the piece
     uint64_t arrived_ = 0;  // in the file: all before it has arrived; may lie behind offset_
     std::byte* destination_ = nullptr;
+    std::byte* bounce_ = nullptr;  // of the bytes at destination_, or null
+    std::byte* buffer_ = nullptr;  // that bounce_ points into
+    bool at_device_ = false;
     uint32_t attempts_ = 0;  // without progress
     uint32_t repeats_ = 0;   // reads in a row that brought only what had arrived
     Time not_before_{};
@@ -63,12 +72,17 @@ class PieceScheduler {
   PieceScheduler(const PieceScheduler&) = delete;
   PieceScheduler& operator=(const PieceScheduler&) = delete;
 
+  // As ReadQueue::bounce_through().
+  void bounce_through(std::span<std::byte> memory);
   // Requires: what ReadRequest says.
   void add(const ReadRequest& request);
   // The next piece to start, or null if the depth is reached or nothing is due. Retries come first,
   // then demand, then speculation. Valid until its finish().
   Piece* start(Time now);
-  // The outcome of a started piece: bytes read (0: end of file) or -errno.
+  // A started piece is back from the device, which may have others instead; finish() comes later.
+  // For those who deliver() between the two; not needed else.
+  void came_back(Piece* piece, Time now);
+  // The outcome of a started piece: bytes read and delivered (0: end of file), or -errno.
   void finish(Piece* piece, int64_t outcome, Time now);
   // When the first retry that waits is due, if any waits.
   std::optional<Time> next_retry() const;
@@ -100,6 +114,7 @@ class PieceScheduler {
 
   size_t requests() const { return by_tag_.size(); }
   RequestList& waiting(Deadline deadline);
+  bool may_carve() const;
   Piece* carve(RequestList::iterator request);
   void drop_waiting(RequestList::iterator request, int error);
   void retry(Piece* piece, Time not_before);
@@ -113,6 +128,8 @@ class PieceScheduler {
   std::vector<Piece> pieces_;  // [depth]; never resized, so that pointers stay
   std::vector<Piece*> free_;
   std::vector<Piece*> retrying_;  // at most depth
+  uint32_t bounce_buffers_ = 0;
+  std::vector<std::byte*> free_buffers_;  // [kPieceBytes] each; the last is the next to be used
   std::deque<ReadResult> results_;
   uint32_t at_device_ = 0;
   Time busy_since_{};  // while at_device_ > 0

@@ -88,6 +88,11 @@ class PreadQueue final : public ReadQueue {
 
   bool register_buffer(std::span<std::byte>) override { return false; }
 
+  void bounce_through(std::span<std::byte> memory) override {
+    const std::lock_guard lock(mutex_);
+    scheduler_.bounce_through(memory);
+  }
+
  private:
   static PieceScheduler::Time now() { return std::chrono::steady_clock::now(); }
 
@@ -121,6 +126,7 @@ class PreadQueue final : public ReadQueue {
         ::pread(piece.file().fd(), piece.destination(), static_cast<size_t>(piece.size_bytes()),
                 static_cast<off_t>(piece.offset()));
     if (got < 0) return -errno;
+    piece.deliver(static_cast<uint64_t>(got));
     piece.file().forget(piece.offset(), static_cast<uint64_t>(got));
     return got;
   }

@@ -95,6 +95,12 @@ class ReadQueue {
   // Tells the back end about memory that most reads will land in, before the first submit. Best
   // effort (RLIMIT_MEMLOCK is often small): returns whether it is registered.
   virtual bool register_buffer(std::span<std::byte> memory) = 0;
+  // From now on reads land in this memory, cut into buffers of kPieceBytes, and are copied to their
+  // destinations as they arrive; no more pieces are at the device than there are buffers. Empty:
+  // they land in place again. For disks that are slow to write to memory which no cache holds
+  // (stream/landing.h). Borrowed until the next call or the queue's end. Requires: nothing in
+  // flight; memory aligned as destinations are.
+  virtual void bounce_through(std::span<std::byte> memory) = 0;
 };
 
 enum class ReadBackend : uint8_t { automatic, io_uring, pread };

@@ -94,6 +94,7 @@ class UringQueue final : public ReadQueue {
   UringQueue(const io_uring& ring, unsigned flags, uint32_t depth)
       : ring_(ring), disabled_((flags & IORING_SETUP_R_DISABLED) != 0), scheduler_(depth) {
     batch_.reserve(depth);
+    arrived_.reserve(depth);
     // EINVAL: sparse tables came with 5.19. EMFILE: more than ulimit -n. Files then go
     // unregistered.
     files_registered_ = io_uring_register_files_sparse(&ring_, kFileSlots) == 0;
@@ -151,6 +152,7 @@ class UringQueue final : public ReadQueue {
   }
 
   bool register_buffer(std::span<std::byte> memory) override;
+  void bounce_through(std::span<std::byte> memory) override { scheduler_.bounce_through(memory); }
 
  private:
   // Binds the ring to this thread, at the first submit.
@@ -186,6 +188,11 @@ class UringQueue final : public ReadQueue {
     Piece* piece;
   };
   std::vector<Prepared> batch_;  // in the order of their entries in the ring; empty between calls
+  struct Arrived {
+    Piece* piece;
+    int outcome;
+  };
+  std::vector<Arrived> arrived_;  // empty between calls
   bool files_registered_ = false;
   std::unordered_map<uint64_t, int> file_slots_;  // by DirectFile::id(), which is never reused
   std::vector<iovec> buffers_;                    // registered, sorted by address
@@ -250,7 +257,8 @@ void UringQueue::withdraw_batch(int outcome) {
   }
 }
 
-// Takes all completions that have arrived, without waiting.
+// Takes all completions that have arrived, without waiting. The device gets its next pieces before
+// these are delivered, which takes time where they bounce.
 void UringQueue::reap() {
   io_uring_cqe* cqe = nullptr;
   while (io_uring_peek_cqe(&ring_, &cqe) == 0) {
@@ -258,9 +266,20 @@ void UringQueue::reap() {
     const int outcome = cqe->res;
     io_uring_cqe_seen(&ring_, cqe);
     if (piece == nullptr) continue;  // a withdrawn entry
-    if (outcome > 0) piece->file().forget(piece->offset(), static_cast<uint64_t>(outcome));
-    scheduler_.finish(piece, outcome, now());
+    scheduler_.came_back(piece, now());
+    arrived_.push_back({piece, outcome});
   }
+  if (arrived_.empty()) return;
+  start_pieces();
+  for (const Arrived& arrived : arrived_) {
+    if (arrived.outcome > 0) {
+      const auto bytes = static_cast<uint64_t>(arrived.outcome);
+      arrived.piece->deliver(bytes);
+      arrived.piece->file().forget(arrived.piece->offset(), bytes);
+    }
+    scheduler_.finish(arrived.piece, arrived.outcome, now());
+  }
+  arrived_.clear();
 }
 
 // Sleeps in the kernel until a completion is there. Requires: a piece at the device.

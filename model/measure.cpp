@@ -120,6 +120,7 @@ ModelMeasure measure_model(const ModelConfig& config, const ModelOptions& option
       .experts = experts ? &*experts : nullptr,
       .experts_per_token = config.experts_per_token,
       .budget = options.budget,
+      .bounce = options.bounce,
       .limits = memory};
   return measure;
 }

@@ -85,7 +85,8 @@ Model Model::load(const std::string& directory, const ModelOptions& options,
         *source, impl->file_list, *impl->queue,
         ExpertStream::Options{.budget_bytes = impl->plan.cache_bytes,
                               .policy = options.cache_policy,
-                              .experts_per_token = impl->config.experts_per_token});
+                              .experts_per_token = impl->config.experts_per_token,
+                              .bounce = options.bounce});
   }
   Model model(std::move(impl));
   if (progress.planned) progress.planned(model);
@@ -121,7 +122,10 @@ std::string Model::io_description() const {
   if (!impl_->io_fallback_reason.empty()) text += " (" + impl_->io_fallback_reason + ")";
   const auto buffered = std::find_if(impl_->files.begin(), impl_->files.end(),
                                      [](const DirectFile& file) { return !file.direct(); });
-  if (buffered == impl_->files.end()) return text + ", direct reads";
+  const bool bounces = impl_->stream && impl_->stream->bounces();
+  if (buffered == impl_->files.end()) {
+    return text + (bounces ? ", direct reads through bounce buffers" : ", direct reads");
+  }
   return text + ", buffered reads (" + buffered->path() + ": " + buffered->buffered_reason() + ")";
 }
 

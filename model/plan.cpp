@@ -64,7 +64,6 @@ MemoryPlan compute_plan(const PlanInputs& inputs) {
   const ExpertSource& experts = *inputs.experts;
   const uint64_t slot_bytes = experts.slot_bytes();
   const uint64_t all_bytes = uint64_t{experts.layers()} * experts.experts() * slot_bytes;
-  plan.scratch_bytes += ExpertStream::overhead_bytes(experts);
   plan.expert_total_bytes = experts.total_bytes();
   plan.all_slots_bytes = all_bytes;
   plan.floor_bytes = ExpertStream::floor_bytes(experts, inputs.experts_per_token);
@@ -81,12 +80,15 @@ MemoryPlan compute_plan(const PlanInputs& inputs) {
       plan.budget_reason = "all experts, as asked";
       break;
     case BudgetRequest::Kind::automatic:
-      budget = automatic_budget(
-          inputs, plan.trunk_bytes + plan.kv_bytes + plan.state_bytes + plan.scratch_bytes,
-          all_bytes, plan.floor_bytes, &plan.budget_reason);
+      budget = automatic_budget(inputs,
+                                plan.trunk_bytes + plan.kv_bytes + plan.state_bytes +
+                                    plan.scratch_bytes +
+                                    ExpertStream::overhead_bytes(experts, all_bytes, inputs.bounce),
+                                all_bytes, plan.floor_bytes, &plan.budget_reason);
       break;
   }
   plan.cache_bytes = budget / slot_bytes * slot_bytes;
+  plan.scratch_bytes += ExpertStream::overhead_bytes(experts, plan.cache_bytes, inputs.bounce);
   return plan;
 }
 

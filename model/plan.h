@@ -8,6 +8,7 @@
 
 #include "model/config.h"
 #include "model/machine.h"
+#include "stream/bounce_buffers.h"
 #include "stream/expert_source.h"
 
 namespace sluice {
@@ -57,6 +58,7 @@ struct PlanInputs {
   const ExpertSource* experts = nullptr;  // null for a dense model
   uint32_t experts_per_token = 0;
   BudgetRequest budget{};
+  Bounce bounce = Bounce::automatic;
   MemoryLimits limits{};
 };
 

@@ -40,6 +40,7 @@ struct ModelOptions {
   Compute compute = Compute::int16;
   ReadBackend io_backend = ReadBackend::automatic;
   uint32_t io_depth = 16;
+  Bounce bounce = Bounce::automatic;  // stream/bounce_buffers.h
   // How many of the experts that the next layer will likely want for a token are read while the
   // device has time; 0: none. Not given: half of those that a token uses, while that pays. Where
   // many tokens want nearly all experts of a layer, all of them are, unless this is 0.

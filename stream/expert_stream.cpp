@@ -96,6 +96,7 @@ struct ExpertStream::Impl {
   ReadStatistics reads_before;          // the queue's, when ours were last reset
   std::unique_ptr<Fetch::State> spare;  // between fetches: keeps its vectors' memory
   Fetch::State* active = nullptr;       // the one fetch that is under way
+  std::optional<BounceBuffers> bounce;  // ends after the loads that use it
   ExpertLoads loads;                    // ends before the slots that it fills
   LookAhead ahead;
 };
@@ -109,6 +110,7 @@ ExpertStream::Impl::Impl(const ExpertSource& expert_source,
       swept(cache, sweep_ring(expert_source, cache.slots(), options.sweep_slots)),
       loads(expert_source, files, read_queue, cache),
       ahead(expert_source, cache, loads, swept) {
+  bounce.emplace(expert_source, files, read_queue, cache.slab(), options.bounce);
   reads_before = queue.statistics();
 }
 
@@ -349,10 +351,12 @@ uint64_t ExpertStream::floor_bytes(const ExpertSource& source, uint32_t experts_
   return experts_per_token * source.slot_bytes();
 }
 
-uint64_t ExpertStream::overhead_bytes(const ExpertSource& source) {
+uint64_t ExpertStream::overhead_bytes(const ExpertSource& source, uint64_t budget_bytes,
+                                      Bounce bounce) {
   const uint64_t keys = expert_keys(source);
   return ExpertLoads::staging_buffers(source, keys) * source.staging_bytes() +
-         ExpertCache::table_bytes(keys) + keys * sizeof(ExpertSource::Places);
+         BounceBuffers::bytes(source, budget_bytes, bounce) + ExpertCache::table_bytes(keys) +
+         keys * sizeof(ExpertSource::Places);
 }
 
 ExpertStream::Fetch ExpertStream::fetch(uint32_t layer, std::span<const uint32_t> experts,
@@ -398,5 +402,7 @@ void ExpertStream::reset_statistics() {
 }
 
 const ExpertCache& ExpertStream::cache() const { return impl_->cache; }
+
+bool ExpertStream::bounces() const { return impl_->bounce->in_use(); }
 
 }  // namespace sluice

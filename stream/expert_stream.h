@@ -15,8 +15,8 @@
 // A read error ends the fetch: next() throws Error naming layer, expert, file and offset; the cache
 // stays valid and the failed slot empty.
 //
-// Owns: the cache, the staging buffers. Borrows: source, queue, files (must outlive this).
-// Threads: one; views may be read by any thread between next() and release().
+// Owns: the cache, the staging and the bounce buffers. Borrows: source, queue, files (must outlive
+// this). Threads: one; views may be read by any thread between next() and release().
 #pragma once
 
 #include <cstdint>
@@ -28,6 +28,7 @@
 
 #include "cache/expert_cache.h"
 #include "io/read_queue.h"
+#include "stream/bounce_buffers.h"
 #include "stream/expert_source.h"
 
 namespace sluice {
@@ -47,6 +48,7 @@ class ExpertStream {
     std::string policy = "lru";
     uint32_t experts_per_token = 1;  // the budget must hold this many: floor_bytes()
     uint32_t sweep_slots = 0;        // ring of a sweep; 0: chosen from the budget
+    Bounce bounce = Bounce::automatic;
   };
   // files: opened shards by Checkpoint file index; those without experts may be null.
   // Throws Error (budget below floor_bytes(), out of memory).
@@ -56,8 +58,8 @@ class ExpertStream {
 
   // The least budget: experts_per_token slots of one layer.
   static uint64_t floor_bytes(const ExpertSource& source, uint32_t experts_per_token);
-  // Memory beside the budget: staging buffers and tables.
-  static uint64_t overhead_bytes(const ExpertSource& source);
+  // Memory beside the budget: staging and bounce buffers, and tables.
+  static uint64_t overhead_bytes(const ExpertSource& source, uint64_t budget_bytes, Bounce bounce);
 
   class Fetch {
    public:
@@ -106,6 +108,8 @@ class ExpertStream {
   StreamStatistics statistics() const;
   void reset_statistics();
   const ExpertCache& cache() const;
+  // Whether reads land in bounce buffers first.
+  bool bounces() const;
 
  private:
   struct Impl;

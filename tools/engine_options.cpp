@@ -32,6 +32,11 @@ void add_machine_options(CLI::App& app, ModelOptions& model, const std::string& 
   add_number(app, "--io-depth", model.io_depth, Range<uint32_t>{1, 1024},
              "Reads at the device at once (default 16)")
       ->group(group);
+  add_choice<Bounce>(
+      app, "--io-bounce", model.bounce,
+      {{"auto", Bounce::automatic}, {"on", Bounce::on}, {"off", Bounce::off}},
+      "Read into a few buffers and copy from there (default auto: where that is faster)")
+      ->group(group);
   add_parsed(app, "--lookahead", "N|auto|off", "Experts of a layer to read ahead (default auto)",
              [&model](const std::string& text) { model.look_ahead = parse_look_ahead(text); })
       ->group(group);

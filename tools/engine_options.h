@@ -26,10 +26,10 @@ std::optional<uint32_t> parse_look_ahead(const std::string& text);
 
 // --model, required.
 void add_model_option(CLI::App& app, EngineOptions& options, const std::string& group);
-// --cache-budget-gb, --context, --threads, --io-backend, --io-depth, --lookahead, --prefill-chunk,
-// --policy,
-// --pin-file, --no-hotlist, --trace, --trace-prefill, --compute. Requires: options outlives the
-// parsing. context_default: what --context is when it is not given, for the help.
+// --cache-budget-gb, --context, --threads, --io-backend, --io-depth, --io-bounce, --lookahead,
+// --prefill-chunk, --policy, --pin-file, --no-hotlist, --trace, --trace-prefill, --compute.
+// Requires: options outlives the parsing. context_default: what --context is when it is not given,
+// for the help.
 void add_engine_options(CLI::App& app, EngineOptions& options, const std::string& context_default);
 
 }  // namespace sluice

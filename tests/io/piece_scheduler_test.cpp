@@ -314,5 +314,68 @@ TEST_F(PieceSchedulerTest, AbandonLeavesOnlyWhatIsAtTheDevice) {
   EXPECT_FALSE(scheduler_.next_retry().has_value());
 }
 
+// Two of three buffers are at the device, so that the third can take what comes next.
+TEST_F(PieceSchedulerTest, BouncedPiecesLandInBuffersAndAreDelivered) {
+  std::vector<std::byte> buffers(3 * kMiB);
+  scheduler_.bounce_through(buffers);
+  scheduler_.add(request(1, 4 * kMiB));
+  Piece* first = start();
+  Piece* second = start();
+  EXPECT_EQ(start(), nullptr);
+  ASSERT_TRUE(first != nullptr && second != nullptr);
+  for (const Piece* piece : {first, second}) {
+    const ptrdiff_t at = piece->destination() - buffers.data();
+    ASSERT_TRUE(at == 0 || at == kMiB || at == 2 * kMiB) << at;
+  }
+  scheduler_.came_back(second, now_);
+  Piece* third = start();
+  ASSERT_NE(third, nullptr);
+  EXPECT_NE(third->destination(), second->destination());
+  std::fill_n(second->destination(), kMiB, std::byte{2});
+  second->deliver(kMiB);
+  finish(second, kMiB);
+  EXPECT_EQ(memory_[kMiB], std::byte{2});
+  EXPECT_EQ(memory_[2 * kMiB - 1], std::byte{2});
+  EXPECT_EQ(memory_[kMiB - 1], std::byte{0});
+  EXPECT_EQ(memory_[2 * kMiB], std::byte{0});
+}
+
+TEST_F(PieceSchedulerTest, AShortReadIntoABufferGoesOnBehindWhatCame) {
+  std::vector<std::byte> buffers(kMiB);
+  scheduler_.bounce_through(buffers);
+  scheduler_.add(request(1, 8192));
+  Piece* piece = start();
+  std::fill_n(piece->destination(), 5000, std::byte{1});
+  piece->deliver(5000);
+  finish(piece, 5000);
+  piece = start();
+  ASSERT_NE(piece, nullptr);
+  const uint64_t offset = piece->offset();  // a direct read begins again where it is aligned
+  EXPECT_EQ(piece->destination(), buffers.data() + offset);
+  std::fill_n(piece->destination(), 8192 - offset, std::byte{2});
+  piece->deliver(8192 - offset);
+  finish(piece, static_cast<int64_t>(8192 - offset));
+  EXPECT_EQ(only_result().error, 0);
+  EXPECT_EQ(memory_[offset - 1], std::byte{1});
+  EXPECT_EQ(memory_[offset], std::byte{2});
+  EXPECT_EQ(memory_[8191], std::byte{2});
+}
+
+TEST_F(PieceSchedulerTest, BuffersComeBackFromWhatFailsAndFromWhatIsCancelled) {
+  std::vector<std::byte> buffers(2 * kMiB);
+  scheduler_.bounce_through(buffers);
+  for (uint64_t tag = 0; tag < 10; ++tag) {
+    scheduler_.add(request(tag, 2 * kMiB));
+    Piece* piece = start();
+    ASSERT_NE(piece, nullptr) << tag;
+    if (tag % 2 == 0) scheduler_.cancel(tag);
+    finish(piece, tag % 2 == 0 ? static_cast<int64_t>(kMiB) : -EIO);
+    EXPECT_NE(only_result().error, 0);
+  }
+  scheduler_.bounce_through({});
+  scheduler_.add(request(10, kMiB));
+  EXPECT_EQ(start()->destination(), memory_.data());
+}
+
 }  // namespace
 }  // namespace sluice

@@ -90,7 +90,9 @@ TEST_P(ReadQueueTest, RandomRequestsBringTheBytesOfTheirFiles) {
     contents.push_back(random_bytes((5 << 20) + 1234 * i, i));
     files.push_back(open(contents.back(), "data" + std::to_string(i)));
   }
-  for (int round = 0; round < 4; ++round) {
+  const Buffer bounce = make_buffer(3 * kPieceBytes);
+  for (const size_t bounce_buffers : {0, 1, 3, 0}) {
+    queue_->bounce_through({bounce.get(), bounce_buffers * kPieceBytes});
     std::vector<ReadRequest> requests;
     std::vector<Buffer> buffers;
     std::vector<size_t> sources;

@@ -97,7 +97,9 @@ void SimulatedQueue::land_one() {
   PieceScheduler::Piece* piece = at_device_.back();
   at_device_.pop_back();
   now_ += std::chrono::microseconds(1);
-  scheduler_.finish(piece, outcome_of(*piece), now_);
+  const int64_t outcome = outcome_of(*piece);
+  if (outcome > 0) piece->deliver(static_cast<uint64_t>(outcome));
+  scheduler_.finish(piece, outcome, now_);
   start_pieces();
 }
 

@@ -75,6 +75,7 @@ class SimulatedQueue final : public ReadQueue {
   ReadStatistics statistics() const override { return scheduler_.statistics(); }
   std::string description() const override { return "simulated, seed " + std::to_string(seed_); }
   bool register_buffer(std::span<std::byte>) override { return false; }
+  void bounce_through(std::span<std::byte> memory) override { scheduler_.bounce_through(memory); }
 
  private:
   struct Failure {

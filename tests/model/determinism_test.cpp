@@ -24,6 +24,7 @@ struct Setting {
   uint32_t chunk = 512;
   uint32_t logits_batch = 1;
   uint32_t look_ahead = 0;
+  Bounce bounce = Bounce::off;
 };
 
 std::vector<Setting> settings() {
@@ -41,6 +42,11 @@ std::vector<Setting> settings() {
                      .budget_share = share,
                      .backend = backend});
     }
+    all.push_back({.name = name + " bounced",
+                   .budget_share = 0.3,
+                   .backend = backend,
+                   .look_ahead = 4,
+                   .bounce = Bounce::on});
     for (const uint32_t depth : {1u, 64u}) {
       all.push_back({.name = name + " depth " + std::to_string(depth),
                      .budget_share = 0.1,
@@ -85,6 +91,7 @@ ModelOptions model_options(const Setting& setting, const MemoryPlan& whole, Comp
   options.prefill_chunk = setting.chunk;
   options.logits_batch = setting.logits_batch;
   options.look_ahead = setting.look_ahead;
+  options.bounce = setting.bounce;
   if (setting.budget_share >= 1) {
     options.budget.kind = BudgetRequest::Kind::all;
   } else {

@@ -186,6 +186,7 @@ TEST(LookAhead, NeverChangesWhatAFetchBrings) {
     for (const double share : {0.0, 1.0}) {
       SCOPED_TRACE(testing::Message() << "seed " << seed << ", padding share " << share);
       ToyStream bench({kPlain, kStacked}, share, {.seed = seed, .depth = 1 + seed % 5});
+      bench.bounce = seed % 3 == 0 ? Bounce::on : Bounce::off;
       ExpertStream stream = bench.stream(1 + seed % 12);
       std::mt19937 random(seed);
       const auto some = [&] {

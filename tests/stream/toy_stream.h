@@ -39,6 +39,7 @@ class RecordingQueue final : public ReadQueue {
     registered.push_back(memory);
     return false;
   }
+  void bounce_through(std::span<std::byte> memory) override { device.bounce_through(memory); }
 
   SimulatedQueue device;
   std::vector<std::vector<ReadRequest>> batches;
@@ -64,7 +65,8 @@ struct ToyStream {
                         {.budget_bytes = slots * source.slot_bytes(),
                          .policy = "lru",
                          .experts_per_token = 1,
-                         .sweep_slots = sweep_slots});
+                         .sweep_slots = sweep_slots,
+                         .bounce = bounce});
   }
 
   // Fetches, checks every byte, releases each at once. Returns the experts in the order they came.
@@ -82,6 +84,7 @@ struct ToyStream {
     return order;
   }
 
+  Bounce bounce = Bounce::off;  // of streams to be made
   ToyModel toy;
   ExpertSource source;
   RecordingQueue queue;
