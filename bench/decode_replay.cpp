@@ -4,7 +4,8 @@
 //
 //   decode_replay [--preset 35b] [--layers N] [--file-gb X] [--dir DIR] [--keep] [--model DIR]
 //     [--trace FILE] [--skew X] [--reuse X] [--memory X] [--recall X] [--seed N] [--share X ...]
-//     [--lookahead N|auto|off] [--trunk-mb N] [--threads N] [--backend B] [--depth N]
+//     [--lookahead N|auto|off] [--trunk-mb N] [--threads N] [--backend B] [--depth N] [--io-bounce
+//     auto|on|off]
 //     [--rounds N] [--tokens N] [--ramp-ms N] [--ceiling-ms N] [--json] [--quick]
 //
 // Without --model, experts of the preset's shape are written as records of 3 bits, as many layers
@@ -59,6 +60,7 @@ struct Settings {
   uint32_t threads = available_threads();
   ReadBackend backend = ReadBackend::automatic;
   uint32_t depth = 16;
+  Bounce bounce = Bounce::automatic;
   uint32_t rounds = 5;
   uint32_t tokens = 32;
   uint32_t ramp_ms = 500;
@@ -126,8 +128,10 @@ nlohmann::json replay_share(double share, const ReplayWork& work, ExpertLayers& 
   const uint64_t slots =
       std::clamp(static_cast<uint64_t>(std::llround(share * static_cast<double>(keys))),
                  uint64_t{layers.experts_per_token()}, keys);
-  const ReplayArm::Options plain{
-      .slots = slots, .backend = settings.backend, .depth = settings.depth};
+  const ReplayArm::Options plain{.slots = slots,
+                                 .backend = settings.backend,
+                                 .depth = settings.depth,
+                                 .bounce = settings.bounce};
   ReplayArm::Options ahead = plain;
   ahead.on_trial = settings.look_ahead_trial;
   ahead.look_ahead = ahead.on_trial ? (layers.experts_per_token() + 1) / 2 : settings.look_ahead;
@@ -350,6 +354,7 @@ int main(int argc, char** argv) {
   app.add_option("--depth", settings.depth, "Pieces at the device at once")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
+  add_bounce_option(app, settings.bounce);
   app.add_option("--rounds", settings.rounds)->check(many)->capture_default_str();
   app.add_option("--tokens", settings.tokens, "Of a round")->check(many)->capture_default_str();
   app.add_option("--ramp-ms", settings.ramp_ms, "The disk's ceiling is read so long uncounted")

@@ -42,6 +42,7 @@ struct Settings {
   std::vector<uint32_t> threads = {1, 2};
   std::vector<uint32_t> depths = {16};
   std::vector<std::string> look_aheads = {"auto"};
+  Bounce bounce = Bounce::automatic;
   uint32_t prompt_tokens = 512;
   uint32_t warm_tokens = 64;
   uint32_t decode_tokens = 64;
@@ -160,7 +161,8 @@ EndToEndReport measure(const Settings& settings) {
                                                          .seconds = settings.ceiling_seconds,
                                                          .memory_bytes = settings.memory_bytes}));
     for (EndToEndReport::Row& row : report.rows) {
-      const Run run = run_once(report.subject, row.combination, feed, ceilings.back());
+      const Run run =
+          run_once(report.subject, row.combination, settings.bounce, feed, ceilings.back());
       row.rounds.push_back(run.figures);
       report.io = run.io;
       if (done == 0) report.routing = routing_facts(run.routing, report.subject);
@@ -213,6 +215,7 @@ int main(int argc, char** argv) {
                  "Experts of a layer to read ahead: auto, off or numbers")
       ->delimiter(',')
       ->capture_default_str();
+  add_bounce_option(app, settings.bounce);
   app.add_option("--prompt-tokens", settings.prompt_tokens)
       ->check(CLI::Range(1, 1000000))
       ->capture_default_str();

@@ -177,8 +177,8 @@ Ceilings measure_ceilings(const Subject& subject, const CeilingTask& task) {
   return ceilings;
 }
 
-Run run_once(const Subject& subject, const Combination& combination, const Feed& feed,
-             const Ceilings& ceilings) {
+Run run_once(const Subject& subject, const Combination& combination, Bounce bounce,
+             const Feed& feed, const Ceilings& ceilings) {
   RoutingLog log;
   ModelOptions options;
   options.budget = {.kind = BudgetRequest::Kind::fixed, .bytes = combination.budget_bytes};
@@ -186,6 +186,7 @@ Run run_once(const Subject& subject, const Combination& combination, const Feed&
       feed.prompt.size() + feed.warm.size() + feed.decoded.size() + feed.disturbed.size();
   options.threads = combination.threads;
   options.io_depth = combination.depth;
+  options.bounce = bounce;
   options.look_ahead = parse_look_ahead(combination.look_ahead);
   options.routing_observer = &log;
   options.trace_prefill = true;

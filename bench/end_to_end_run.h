@@ -97,7 +97,7 @@ struct Run {
   std::string io;  // "io_uring, direct reads"
 };
 // Throws Error: as Model::load().
-Run run_once(const Subject& subject, const Combination& combination, const Feed& feed,
-             const Ceilings& ceilings);
+Run run_once(const Subject& subject, const Combination& combination, Bounce bounce,
+             const Feed& feed, const Ceilings& ceilings);
 
 }  // namespace sluice::bench

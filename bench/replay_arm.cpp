@@ -50,7 +50,8 @@ ReplayArm::ReplayArm(ExpertLayers& layers, const ReplayWork& work, const Options
       layers.source(), layers.files(), *shared_->queue,
       ExpertStream::Options{.budget_bytes = options.slots * layers.source().slot_bytes(),
                             .policy = "lru",
-                            .experts_per_token = layers.experts_per_token()});
+                            .experts_per_token = layers.experts_per_token(),
+                            .bounce = options.bounce});
 }
 
 ReplayArm::ReplayArm(const ReplayArm& other, const Options& options)

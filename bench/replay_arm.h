@@ -65,6 +65,7 @@ class ReplayArm {
     bool on_trial = false;    // only for tokens that a LookAheadTrial lets look ahead
     ReadBackend backend = ReadBackend::automatic;
     uint32_t depth = 16;
+    Bounce bounce = Bounce::automatic;
   };
   // Throws Error: as ExpertStream and make_read_queue().
   ReplayArm(ExpertLayers& layers, const ReplayWork& work, const Options& options);

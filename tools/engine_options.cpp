@@ -32,11 +32,7 @@ void add_machine_options(CLI::App& app, ModelOptions& model, const std::string& 
   add_number(app, "--io-depth", model.io_depth, Range<uint32_t>{1, 1024},
              "Reads at the device at once (default 16)")
       ->group(group);
-  add_choice<Bounce>(
-      app, "--io-bounce", model.bounce,
-      {{"auto", Bounce::automatic}, {"on", Bounce::on}, {"off", Bounce::off}},
-      "Read into a few buffers and copy from there (default auto: where that is faster)")
-      ->group(group);
+  add_bounce_option(app, model.bounce)->group(group);
   add_parsed(app, "--lookahead", "N|auto|off", "Experts of a layer to read ahead (default auto)",
              [&model](const std::string& text) { model.look_ahead = parse_look_ahead(text); })
       ->group(group);
@@ -74,6 +70,13 @@ std::optional<uint32_t> parse_look_ahead(const std::string& text) {
   } catch (const Error& error) {
     throw Error(error.what(), ", or auto, or off");
   }
+}
+
+CLI::Option* add_bounce_option(CLI::App& app, Bounce& bounce) {
+  return add_choice<Bounce>(
+      app, "--io-bounce", bounce,
+      {{"auto", Bounce::automatic}, {"on", Bounce::on}, {"off", Bounce::off}},
+      "Read into a few buffers and copy from there (default auto: where that is faster)");
 }
 
 void add_model_option(CLI::App& app, EngineOptions& options, const std::string& group) {

@@ -11,7 +11,8 @@
 
 namespace CLI {
 class App;
-}
+class Option;
+}  // namespace CLI
 
 namespace sluice {
 
@@ -24,6 +25,8 @@ struct EngineOptions {
 // expected.
 std::optional<uint32_t> parse_look_ahead(const std::string& text);
 
+// --io-bounce.
+CLI::Option* add_bounce_option(CLI::App& app, Bounce& bounce);
 // --model, required.
 void add_model_option(CLI::App& app, EngineOptions& options, const std::string& group);
 // --cache-budget-gb, --context, --threads, --io-backend, --io-depth, --io-bounce, --lookahead,
