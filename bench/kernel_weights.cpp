@@ -184,7 +184,7 @@ std::span<const std::byte> WeightSet::bytes(uint64_t first, uint64_t count) cons
 Inputs::Inputs(const kernels::Table& table, const Matrix& form, uint32_t vectors)
     : table_(table),
       cols_(form.cols),
-      value_stride_((form.cols + 63) / 64 * 64),
+      value_stride_((form.cols + 63) / 64 * 64 | 64),  // as the runtime's
       x_(uint64_t{vectors} * form.cols),
       values_(uint64_t{vectors} * value_stride_ * 2) {
   std::mt19937 random(1);

@@ -32,7 +32,7 @@ namespace {
 
 struct Settings {
   std::vector<std::string> shapes = {"768x2048", "2048x768"};  // the experts of Qwen3-30B-A3B
-  std::vector<std::string> isas = {"avx512", "avx2", "scalar"};
+  std::vector<std::string> isas = {"amx", "avx512", "avx2", "scalar"};
   std::vector<uint32_t> threads = {1, 2};
   std::vector<uint32_t> tokens = {1, 2, 4, 8, 32, 128, 512};
   uint32_t group = 64;
@@ -57,8 +57,8 @@ Shape shape_of(const std::string& text) {
 
 std::vector<kernels::Isa> supported_isas(const std::vector<std::string>& names) {
   std::vector<kernels::Isa> isas;
-  for (const kernels::Isa isa :
-       {kernels::Isa::avx512, kernels::Isa::avx2, kernels::Isa::scalar}) {  // the best first
+  for (const kernels::Isa isa : {kernels::Isa::amx, kernels::Isa::avx512, kernels::Isa::avx2,
+                                 kernels::Isa::scalar}) {  // the best first
     if (!kernels::supported(isa)) continue;
     const std::string name = kernels::table(isa).name;
     if (std::find(names.begin(), names.end(), name) != names.end()) isas.push_back(isa);
@@ -176,7 +176,7 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--isa", settings.isas, "Instruction sets, as far as this processor runs them")
       ->delimiter(',')
-      ->check(CLI::IsMember({"scalar", "avx2", "avx512"}))
+      ->check(CLI::IsMember({"scalar", "avx2", "avx512", "amx"}))
       ->capture_default_str();
   app.add_option("--threads", settings.threads, "Numbers of threads of the memory section")
       ->delimiter(',')

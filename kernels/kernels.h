@@ -1,9 +1,10 @@
 // Kernels: the arithmetic of a transformer on plain spans, once per instruction set.
 //
-// One struct of function pointers; scalar.cpp, avx2.cpp and avx512.cpp each fill one, dispatch.cpp
-// picks once (SLUICE_ISA=scalar|avx2|avx512 forces one). Nothing here allocates, locks, throws or
-// keeps state; every function may be called from any thread. Arrays of floats are contiguous and
-// need no alignment unless said; weights come as stored in their files, at any address.
+// One struct of function pointers; scalar.cpp, avx2.cpp, avx512.cpp and amx.cpp each fill one,
+// dispatch.cpp picks once (SLUICE_ISA=scalar|avx2|avx512|amx forces one). Nothing here allocates,
+// locks, throws or keeps state; every function may be called from any thread. Arrays of floats are
+// contiguous and need no alignment unless said; weights come as stored in their files, at any
+// address.
 //
 // Determinism. Every table gives the same bits for the same input, for any split of the rows among
 // threads and of the tokens among calls:
@@ -23,7 +24,7 @@
 
 namespace sluice::kernels {
 
-enum class Isa : uint8_t { scalar, avx2, avx512 };
+enum class Isa : uint8_t { scalar, avx2, avx512, amx };
 
 enum class Format : uint8_t {
   f32,
@@ -344,6 +345,7 @@ constexpr float kExpTaylor[8] = {1.0f / 5040, 1.0f / 720, 1.0f / 120, 1.0f / 24,
 const Table* scalar_table();
 const Table* avx2_table();
 const Table* avx512_table();
+const Table* amx_table();
 
 // The best table this processor runs, or the one SLUICE_ISA names. Picked once. A wrong name, or
 // one this processor cannot run, prints what was expected to stderr and exits with status 2.

@@ -212,7 +212,9 @@ Linear Linear::tied(const kernels::Matrix& table) {
 InputScratch InputScratch::layout(Arena& arena, uint32_t vectors, uint32_t max_cols) {
   InputScratch scratch;
   scratch.vectors = vectors;
-  scratch.max_cols = (max_cols + 63) / 64 * 64;
+  // An odd number of 64: vectors that lie a multiple of 4 KiB apart would share a few sets of the
+  // first cache.
+  scratch.max_cols = (max_cols + 63) / 64 * 64 | 64;
   const uint64_t elements = uint64_t{vectors} * scratch.max_cols;
   const uint32_t group_stride = scratch.max_cols / 32;  // the smallest group
   for (Slot& slot : scratch.slots) {

@@ -3,14 +3,14 @@
 # for others: an inline function or template emitted there (a weak symbol) would carry those
 # instructions, and the linker keeps one copy for the whole program, whichever object it came from.
 #
-# usage: check_isa_objects.sh OBJECT...   (objects whose names do not mention avx are left alone)
+# usage: check_isa_objects.sh OBJECT...   (objects whose names say neither avx nor amx are skipped)
 set -u
 
 checked=0
 failed=0
 for object in "$@"; do
   case "${object##*/}" in
-    *avx*) ;;
+    *avx* | *amx*) ;;
     *) continue ;;
   esac
   checked=$((checked + 1))

@@ -28,7 +28,7 @@ constexpr uint32_t kSizes[] = {32,  64,  96,   128,  160,  192,  224,  288,   76
 
 std::vector<const Table*> supported_tables() {
   std::vector<const Table*> tables;
-  for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
+  for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512, Isa::amx}) {
     if (supported(isa)) tables.push_back(&table(isa));
   }
   return tables;

@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
 #include <string>
 
 #include "kernels/kernels.h"
@@ -11,8 +12,8 @@
 namespace sluice::kernels {
 namespace {
 
-constexpr Isa kIsas[] = {Isa::scalar, Isa::avx2, Isa::avx512};
-constexpr const char* kNames[] = {"scalar", "avx2", "avx512"};
+constexpr Isa kIsas[] = {Isa::scalar, Isa::avx2, Isa::avx512, Isa::amx};
+constexpr const char* kNames[] = {"scalar", "avx2", "avx512", "amx"};
 
 class DispatchDeathTest : public testing::Test {
  protected:
@@ -31,7 +32,7 @@ class DispatchDeathTest : public testing::Test {
 
 TEST(Dispatch, GivesEachSupportedTableUnderItsName) {
   EXPECT_TRUE(supported(Isa::scalar));
-  for (size_t i = 0; i < 3; ++i) {
+  for (size_t i = 0; i < std::size(kIsas); ++i) {
     if (!supported(kIsas[i])) continue;
     EXPECT_EQ(table(kIsas[i]).isa, kIsas[i]);
     EXPECT_STREQ(table(kIsas[i]).name, kNames[i]);
@@ -43,15 +44,23 @@ TEST(Dispatch, Avx512ImpliesAvx2) {
   EXPECT_TRUE(supported(Isa::avx2));
 }
 
+TEST(Dispatch, AmxImpliesAvx512) {
+  if (!supported(Isa::amx)) GTEST_SKIP() << "this processor or compiler lacks amx";
+  EXPECT_TRUE(supported(Isa::avx512));
+}
+
 TEST_F(DispatchDeathTest, PicksTheBestTableWhenNothingIsAsked) {
-  const char* best = supported(Isa::avx512) ? "avx512" : supported(Isa::avx2) ? "avx2" : "scalar";
+  const char* best = "";
+  for (size_t i = 0; i < std::size(kIsas); ++i) {
+    if (supported(kIsas[i])) best = kNames[i];
+  }
   const std::string expected = std::string("picked ") + best;
   EXPECT_EXIT(pick(nullptr), testing::ExitedWithCode(0), expected);
   EXPECT_EXIT(pick(""), testing::ExitedWithCode(0), expected);
 }
 
 TEST_F(DispatchDeathTest, PicksTheTableThatIsNamed) {
-  for (size_t i = 0; i < 3; ++i) {
+  for (size_t i = 0; i < std::size(kIsas); ++i) {
     if (!supported(kIsas[i])) {
       EXPECT_EXIT(pick(kNames[i]), testing::ExitedWithCode(2), "this processor lacks it");
       continue;
@@ -62,7 +71,7 @@ TEST_F(DispatchDeathTest, PicksTheTableThatIsNamed) {
 
 TEST_F(DispatchDeathTest, EndsWithAMessageForAnUnknownName) {
   EXPECT_EXIT(pick("AVX2"), testing::ExitedWithCode(2),
-              "SLUICE_ISA=AVX2: no such table; expected scalar, avx2 or avx512");
+              "SLUICE_ISA=AVX2: no such table; expected scalar, avx2, avx512 or amx");
 }
 
 }  // namespace

@@ -145,7 +145,7 @@ TEST_P(TableFormats, HaveTheBitsOfTheScalarTableForIntegerInputs) {
           task.row_begin =
               tiles ? random.between(0, (rows - 1) / 16) * 16 : random.between(0, rows - 1);
           task.row_end = tiles ? rows : random.between(task.row_begin, rows);
-          task.vectors = random.between(0, 9);
+          task.vectors = random.between(0, 37);
           task.y_stride = rows + random.between(0, 3);
           const auto x = random.gaussians(size_t{task.vectors} * cols);
           IntegerVectors by_scalar(task.vectors, cols, group), by_tested(task.vectors, cols, group);

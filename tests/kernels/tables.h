@@ -17,7 +17,7 @@ namespace sluice::kernels {
 
 inline const Table& scalar() { return *scalar_table(); }
 
-// Runs each test for the AVX2 and the AVX-512 table; skips, aloud, the one this processor lacks.
+// Runs each test for every table but the scalar one; skips, aloud, those this processor lacks.
 class TableTest : public testing::TestWithParam<Isa> {
  protected:
   void SetUp() override {
@@ -25,15 +25,18 @@ class TableTest : public testing::TestWithParam<Isa> {
       GTEST_SKIP() << "this processor or compiler lacks " << name(GetParam());
     }
   }
-  static std::string name(Isa isa) { return isa == Isa::avx2 ? "avx2" : "avx512"; }
+  static std::string name(Isa isa) {
+    return isa == Isa::avx2 ? "avx2" : isa == Isa::avx512 ? "avx512" : "amx";
+  }
   const Table& tested() const { return table(GetParam()); }
 
  public:
   static std::string label(const testing::TestParamInfo<Isa>& info) { return name(info.param); }
 };
 
-#define SLUICE_FOR_EACH_TABLE(suite) \
-  INSTANTIATE_TEST_SUITE_P(Tables, suite, testing::Values(Isa::avx2, Isa::avx512), suite::label)
+#define SLUICE_FOR_EACH_TABLE(suite)                                                         \
+  INSTANTIATE_TEST_SUITE_P(Tables, suite, testing::Values(Isa::avx2, Isa::avx512, Isa::amx), \
+                           suite::label)
 
 class Random {
  public:
@@ -251,11 +254,11 @@ struct IntegerVectors {
     }
   }
 
-  // Input `col` of vector `v` as that table keeps it: AVX-512 in planes of high and low bytes, the
-  // others in words.
+  // Input `col` of vector `v` as that table keeps it: AVX-512 and AMX in planes of high and low
+  // bytes, the others in words.
   int32_t value(const Table& by, uint32_t cols, uint32_t v, uint32_t col) const {
     const std::byte* row = view.values + size_t{2} * v * view.value_stride;
-    if (by.isa != Isa::avx512) {
+    if (by.isa == Isa::scalar || by.isa == Isa::avx2) {
       int16_t word;
       std::memcpy(&word, row + 2 * col, sizeof(word));
       return word;

@@ -161,7 +161,7 @@ TEST_P(TilesProduct, GivesTheBitsOfRows) {
   Random random(6);
   for (const uint32_t length : kLengths) {
     for (const uint32_t group : kGroups) {
-      for (const uint32_t vectors : {1u, 2u, 3u, 8u, 13u}) {
+      for (const uint32_t vectors : {1u, 2u, 3u, 8u, 13u, 16u, 37u}) {
         const uint32_t rows = random.between(1, 100), cols = group * random.between(1, 7);
         const TiledMatrix w(random, length, rows, cols, group);
         expect_the_bits_of_rows(tested(), w, vectors, 0, rows,
@@ -174,16 +174,19 @@ TEST_P(TilesProduct, GivesTheBitsOfRows) {
 TEST_P(TilesProduct, IsTheSameForAnySplitOfTheTiles) {
   Random random(7);
   const TiledMatrix w(random, 8, 120, 256, 64);
-  const auto x = random.gaussians(size_t{2} * 256);
-  for (uint32_t row = 0; row < 120; row += 48) {
-    expect_the_bits_of_rows(tested(), w, 2, row, std::min(row + 48, 120u), x);
+  for (const uint32_t vectors : {2u, 150u}) {
+    const auto x = random.gaussians(size_t{vectors} * 256);
+    for (uint32_t row = 0; row < 120; row += 48) {
+      expect_the_bits_of_rows(tested(), w, vectors, row, std::min(row + 48, 120u), x);
+    }
+    expect_the_bits_of_rows(tested(), w, vectors, 0, 120, x);
   }
 }
 
 // More groups than a chunk of lanes_tiles.h holds.
 TEST_P(TilesProduct, OfManyGroupsCarriesItsTotalsOn) {
   Random random(8);
-  for (const uint32_t vectors : {1u, 4u}) {
+  for (const uint32_t vectors : {1u, 4u, 21u}) {
     const TiledMatrix w(random, 4, 25, 32 * 300, 32);
     expect_the_bits_of_rows(tested(), w, vectors, 0, 25, random.gaussians(size_t{vectors} * 9600));
   }

@@ -96,7 +96,8 @@ TEST_F(Convert, WritesTheSameBytesForAnyThreadsMemoryAndInstructionSet) {
   ConvertResult first = convert_model(options, {});
   const auto expected = read_directory(out());
   int number = 0;
-  for (const kernels::Isa isa : {kernels::Isa::scalar, kernels::Isa::avx2, kernels::Isa::avx512}) {
+  for (const kernels::Isa isa :
+       {kernels::Isa::scalar, kernels::Isa::avx2, kernels::Isa::avx512, kernels::Isa::amx}) {
     if (!kernels::supported(isa)) continue;
     for (const uint32_t threads : {1u, 2u, 3u}) {
       options.out = out("again" + std::to_string(number++));

@@ -51,7 +51,8 @@ TEST_F(Identity, EveryInstructionSetGivesTheSameDump) {
       const std::string expected = dump(model, "SLUICE_ISA=scalar", flags);
       ASSERT_FALSE(expected.empty());
       for (const auto& [isa, name] :
-           {std::pair(kernels::Isa::avx2, "avx2"), std::pair(kernels::Isa::avx512, "avx512")}) {
+           {std::pair(kernels::Isa::avx2, "avx2"), std::pair(kernels::Isa::avx512, "avx512"),
+            std::pair(kernels::Isa::amx, "amx")}) {
         if (!kernels::supported(isa)) {
           std::fprintf(stderr, "skipped: this processor does not run %s\n", name);
           continue;
