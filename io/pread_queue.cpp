@@ -107,6 +107,11 @@ class PreadQueue final : public ReadQueue {
       lock.unlock();
       const int64_t outcome = read(*piece);
       lock.lock();
+      scheduler_.came_back(piece, now());
+      lock.unlock();
+      work_arrived_.notify_one();  // the device has room for another thread's piece
+      if (outcome > 0) take_in(*piece, static_cast<uint64_t>(outcome));
+      lock.lock();
       scheduler_.finish(piece, outcome, now());
       if (scheduler_.has_results()) result_arrived_.notify_one();
     }
@@ -125,10 +130,13 @@ class PreadQueue final : public ReadQueue {
     const ssize_t got =
         ::pread(piece.file().fd(), piece.destination(), static_cast<size_t>(piece.size_bytes()),
                 static_cast<off_t>(piece.offset()));
-    if (got < 0) return -errno;
-    piece.deliver(static_cast<uint64_t>(got));
-    piece.file().forget(piece.offset(), static_cast<uint64_t>(got));
-    return got;
+    return got < 0 ? -errno : got;
+  }
+
+  // The device has its next piece meanwhile.
+  static void take_in(const PieceScheduler::Piece& piece, uint64_t bytes) {
+    piece.deliver(bytes);
+    piece.file().forget(piece.offset(), bytes);
   }
 
   // Reads under way end first: their destinations may be gone after this.
