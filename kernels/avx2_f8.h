@@ -22,6 +22,9 @@ struct F8Codes {
   }
 };
 
+// Rows multiplied at once.
+constexpr uint32_t kF8Rows = 2;
+
 // As an F16, the bits of a code moved to its place are the value / 256, denormals included, so that
 // a conversion of the processor's own does the rest; what is lost are the NaN codes, which are
 // looked for apart.

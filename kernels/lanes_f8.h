@@ -4,6 +4,7 @@
 #include "kernels/lanes.h"
 #include "kernels/lanes_codebook.h"
 #include "kernels/lanes_elementwise.h"
+#include "kernels/lanes_matmul.h"
 
 #if defined(__AVX512F__)
 #include "kernels/avx512_f8.h"
@@ -37,40 +38,48 @@ class F8Rows {
       size_t col = begin;
       for (; col + kF8Codes <= end; col += kF8Codes) {
         for (uint32_t r = 0; r < kRows; ++r) {
-          Lanes w[kParts];
           const std::byte* codes = codes_ + r * w_.cols + col;
+          _mm_prefetch(codes + kFarAhead, _MM_HINT_T1);
           _mm_prefetch(codes + kAhead, _MM_HINT_T0);
-          decoders_[r].widen(F8Codes::load(codes), w);
-          for (uint32_t v = 0; v < kVectors; ++v) {
-            const float* inputs = x + v * x_stride + col;
-            for (uint32_t i = 0; i < kParts; ++i) {
-              lanes[r][v] = fma(w[i], load(inputs + size_t{i} * kLanes), lanes[r][v]);
-            }
-          }
+          add(decoders_[r], F8Codes::load(codes), x + col, x_stride, kF8Codes, lanes[r]);
         }
       }
-      if (col < end) add_rest(col, end, x, x_stride, lanes);
+      if (col < end) {
+        for (uint32_t r = 0; r < kRows; ++r) {
+          add(decoders_[r], F8Codes::load_first(codes_ + r * w_.cols + col, end - col), x + col,
+              x_stride, end - col, lanes[r]);
+        }
+      }
+      Lanes factor = splat(0);  // rows mostly share theirs
       for (uint32_t r = 0; r < kRows; ++r) {
-        const std::byte* scale = scales_[r] + block * float_bytes(w_.scale_format);
-        const Lanes factor = splat(load_float(w_.scale_format, scale) * 256.0f);
+        if (r == 0 || scales_[r] != scales_[r - 1]) {
+          const std::byte* scale = scales_[r] + block * float_bytes(w_.scale_format);
+          factor = splat(load_float(w_.scale_format, scale) * 256.0f);
+        }
         for (uint32_t v = 0; v < kVectors; ++v) {
           totals[r][v] = fma(lanes[r][v], factor, totals[r][v]);
         }
       }
     }
-    for (uint32_t r = 0; r < kRows; ++r) {
-      for (uint32_t v = 0; v < kVectors; ++v) {
-        const float result = sum(totals[r][v]);
-        const bool number = result == result && !decoders_[r].missed_nan();
-        y[v * y_stride + r] = number ? result : __builtin_nanf("");
+    for (uint32_t v = 0; v < kVectors; ++v) {
+      float results[kRows];
+      if constexpr (kRows == 4) {
+        _mm_storeu_ps(results, sum_each(totals[0][v], totals[1][v], totals[2][v], totals[3][v]));
+      } else {
+        for (uint32_t r = 0; r < kRows; ++r) results[r] = sum(totals[r][v]);
+      }
+      for (uint32_t r = 0; r < kRows; ++r) {
+        const bool number = results[r] == results[r] && !decoders_[r].missed_nan();
+        y[v * y_stride + r] = number ? results[r] : __builtin_nanf("");
       }
     }
   }
 
  private:
   static constexpr uint32_t kParts = kF8Codes / kLanes;
-  // Beyond what processors prefetch of themselves, which ends with the page.
-  static constexpr ptrdiff_t kAhead = 4096;
+  // What comes so much later is asked for, into the first cache and before into the second one. By
+  // measurement, bench/RESULTS.md.
+  static constexpr ptrdiff_t kAhead = 2048, kFarAhead = 12288;
 
   static void clear(Lanes (&lanes)[kRows][kVectors]) {
     for (auto& of_row : lanes) {
@@ -78,18 +87,19 @@ class F8Rows {
     }
   }
 
-  // Columns [col, end), less than a register of codes.
-  void add_rest(size_t col, size_t end, const float* x, size_t x_stride,
-                Lanes (&lanes)[kRows][kVectors]) {
-    for (uint32_t r = 0; r < kRows; ++r) {
-      Lanes w[kParts];
-      decoders_[r].widen(F8Codes::load_first(codes_ + r * w_.cols + col, end - col), w);
-      size_t at = col;
-      for (uint32_t i = 0; at < end; ++i, at += kLanes) {
-        for (uint32_t v = 0; v < kVectors; ++v) {
-          const float* from = x + v * x_stride + at;
-          const Lanes input = end - at >= kLanes ? load(from) : load_first(from, end - at);
-          lanes[r][v] = fma(w[i], input, lanes[r][v]);
+  // The first count of a register of codes.
+  static void add(F8Decoder& decoder, F8Codes codes, const float* x, size_t x_stride, size_t count,
+                  Lanes (&lanes)[kVectors]) {
+    Lanes w[kParts];
+    decoder.widen(codes, w);
+    for (uint32_t v = 0; v < kVectors; ++v) {
+      const float* inputs = x + v * x_stride;
+      for (uint32_t i = 0; i < kParts; ++i) {
+        const uint32_t at = i * kLanes;
+        if (at + kLanes <= count) {
+          lanes[v] = fma(w[i], load(inputs + at), lanes[v]);
+        } else if (at < count) {
+          lanes[v] = fma(w[i], load_first(inputs + at, count - at), lanes[v]);
         }
       }
     }
@@ -102,27 +112,28 @@ class F8Rows {
   F8Decoder decoders_[kRows];
 };
 
-inline void matmul_f8(const Matrix& w, const MatmulTask& task, const float* x, float* y) {
+// Rows [row, row + kRows) times all vectors.
+template <uint32_t kRows>
+inline void multiply_f8_rows(const Matrix& w, const MatmulTask& task, uint32_t row, const float* x,
+                             float* y) {
   constexpr uint32_t kVectors = 4;
-  const auto multiply = [&](auto rows, uint32_t row, uint32_t v) {
-    rows.multiply(x + size_t{v} * task.x_stride, task.x_stride, y + size_t{v} * task.y_stride + row,
-                  task.y_stride);
+  const auto multiply = [&](auto rows, uint32_t first_row, uint32_t v) {
+    rows.multiply(x + size_t{v} * task.x_stride, task.x_stride,
+                  y + size_t{v} * task.y_stride + first_row, task.y_stride);
   };
-  for (uint32_t row = task.row_begin; row < task.row_end; row += 2) {
-    const bool two = task.row_end - row >= 2;
-    uint32_t v = 0;
-    for (; task.vectors - v >= kVectors; v += kVectors) {
-      multiply(F8Rows<1, kVectors>(w, row), row, v);
-      if (two) multiply(F8Rows<1, kVectors>(w, row + 1), row + 1, v);
-    }
-    for (; v < task.vectors; ++v) {
-      if (two) {
-        multiply(F8Rows<2, 1>(w, row), row, v);
-      } else {
-        multiply(F8Rows<1, 1>(w, row), row, v);
-      }
-    }
+  uint32_t v = 0;
+  for (; task.vectors - v >= kVectors; v += kVectors) {
+    for (uint32_t r = 0; r < kRows; ++r) multiply(F8Rows<1, kVectors>(w, row + r), row + r, v);
   }
+  for (; v < task.vectors; ++v) multiply(F8Rows<kRows, 1>(w, row), row, v);
+}
+
+inline void matmul_f8(const Matrix& w, const MatmulTask& task, const float* x, float* y) {
+  uint32_t row = task.row_begin;
+  for (; task.row_end - row >= kF8Rows; row += kF8Rows) {
+    multiply_f8_rows<kF8Rows>(w, task, row, x, y);
+  }
+  for (; row < task.row_end; ++row) multiply_f8_rows<1>(w, task, row, x, y);
 }
 
 }  // namespace

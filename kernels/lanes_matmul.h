@@ -44,11 +44,13 @@ inline __m128 sum_each(Lanes a, Lanes b, Lanes c, Lanes d) {
 }
 
 constexpr size_t kLineBytes = 64;  // of a cache
-constexpr size_t kAheadBytes = 16384;
+// What comes so much later is asked for, into the first cache and before into the second one. By
+// measurement, bench/RESULTS.md.
+constexpr size_t kAheadBytes = 512, kFarAheadBytes = 16384;
 
 // kRows rows times kVectors vectors, one accumulator each, so that every load serves several.
 // x and y: the first vector's; y at the first row. With one vector, which leaves most time to
-// memory, what comes kAheadBytes later is asked for, as the rows' streams are short.
+// memory, what comes later is asked for, as the rows' streams are short.
 template <typename Weights, uint32_t kRows, uint32_t kVectors>
 inline void tile(const std::byte* weights, uint32_t cols, const float* x, size_t x_stride, float* y,
                  size_t y_stride) {
@@ -69,7 +71,9 @@ inline void tile(const std::byte* weights, uint32_t cols, const float* x, size_t
   for (; i + kLanes <= cols; i += kLanes) {
     if (kVectors == 1 && kRows > 1 && i * Weights::kBytes % kLineBytes == 0) {
       for (uint32_t r = 0; r < kRows; ++r) {
-        _mm_prefetch(weights + r * row_bytes + i * Weights::kBytes + kAheadBytes, _MM_HINT_T0);
+        const std::byte* at = weights + r * row_bytes + i * Weights::kBytes;
+        _mm_prefetch(at + kFarAheadBytes, _MM_HINT_T1);
+        _mm_prefetch(at + kAheadBytes, _MM_HINT_T0);
       }
     }
     accumulate([i](const std::byte* row) { return Weights::whole(row + i * Weights::kBytes); },

@@ -23,9 +23,10 @@ namespace {
 constexpr uint32_t kChunkGroups = 128;  // 4 KiB of stack for 4 vectors
 template <typename Scales>
 constexpr size_t kTileScaleBytes = 16 * Scales::kBytes;  // of one group
-// Ahead of every stream of codes: a page and so beyond what processors prefetch of themselves,
-// which ends with the page. By measurement, bench/RESULTS.md.
-constexpr ptrdiff_t kPrefetchBytes = 4096;
+// Ahead of every stream of codes: more than a page and so beyond what processors prefetch of
+// themselves, which ends with the page, into the second cache; then into the first one. And ahead
+// of every stream of scales. By measurement, bench/RESULTS.md.
+constexpr ptrdiff_t kFarCodesAhead = 6144, kCodesAhead = 1024, kScalesAhead = 512;
 
 // kVectors vectors from `vector` on, in a chunk of the groups.
 template <uint32_t kVectors>
@@ -68,6 +69,18 @@ inline void add_unit(const C& codes, const typename C::Unit (&units)[kTiles],
   }
 }
 
+// What is prefetched for a stream that ends amid the task's rows: behind its end, where another one
+// began, the same stream of the task for the following rows, likely the next.
+struct Stream {
+  const std::byte* end = nullptr;
+  ptrdiff_t skip = 0;
+
+  const std::byte* ahead(const std::byte* at, ptrdiff_t distance) const {
+    const std::byte* next = at + distance;
+    return next < end ? next : next + skip;
+  }
+};
+
 // Where one tile's chunk lies, and where its results go: y of its first row and of the first of
 // the vectors, for `rows` rows.
 struct TilePlace {
@@ -75,6 +88,8 @@ struct TilePlace {
   const std::byte* scales;
   float* y;
   uint32_t rows;
+  Stream of_codes = {};
+  Stream of_scales = {};
 
   Lanes get(size_t at) const { return rows == kLanes ? load(y + at) : load_first(y + at, rows); }
   void put(size_t at, Lanes totals) const {
@@ -104,8 +119,11 @@ inline void multiply_tiles(const C& codes, const GroupInputs<kVectors>& x, uint3
     for (uint32_t u = 0; u < units_per_group; ++u) {
       typename C::Unit units[kTiles];
       for (uint32_t t = 0; t < kTiles; ++t) {
+        const std::byte* far = tiles[t].of_codes.ahead(at[t], kFarCodesAhead);
+        const std::byte* near = tiles[t].of_codes.ahead(at[t], kCodesAhead);
         for (size_t line = 0; line < C::kUnitBytes; line += 64) {
-          _mm_prefetch(at[t] + kPrefetchBytes + line, _MM_HINT_T0);
+          _mm_prefetch(far + line, _MM_HINT_T1);
+          if (kVectors == 1) _mm_prefetch(near + line, _MM_HINT_T0);
         }
         units[t] = C::Unit::load(at[t]);
         at[t] += C::kUnitBytes;
@@ -114,7 +132,11 @@ inline void multiply_tiles(const C& codes, const GroupInputs<kVectors>& x, uint3
       for (uint32_t v = 0; v < kVectors; ++v) inputs[v] = inputs[v].from(kUnitInputs);
     }
     for (uint32_t t = 0; t < kTiles; ++t) {
-      const Lanes weight_scale = Scales::sixteen(tiles[t].scales + g * kTileScaleBytes<Scales>);
+      const std::byte* scales = tiles[t].scales + g * kTileScaleBytes<Scales>;
+      if (kVectors == 1) {
+        _mm_prefetch(tiles[t].of_scales.ahead(scales, kScalesAhead), _MM_HINT_T0);
+      }
+      const Lanes weight_scale = Scales::sixteen(scales);
       for (uint32_t v = 0; v < kVectors; ++v) {
         const Lanes exact = to_floats(finish(dots[t][v], splat_integer(x.corrections[g][v])));
         totals[t][v] = fma(exact, weight_scale * splat(x.scales[g][v]), totals[t][v]);
@@ -138,6 +160,13 @@ inline void multiply_all_tiles(const Matrix& w, const MatmulTask& task, const Qu
   const uint32_t units_per_group = w.group / kUnitInputs;
   const uint32_t tiles = (task.row_end - task.row_begin + kLanes - 1) / kLanes;
   const uint32_t part = tiles / kTiles;
+  const size_t code_bytes = groups * units_per_group * C::kUnitBytes;  // of a tile
+  const size_t scale_bytes = groups * kTileScaleBytes<Scales>;
+  // The t-th part's stream, of so many bytes for each tile.
+  const auto stream = [&](const std::byte* begin, size_t tile_bytes, uint32_t t) -> Stream {
+    return {.end = begin + (task.row_begin / kLanes + size_t{t + 1} * part) * tile_bytes,
+            .skip = static_cast<ptrdiff_t>((kTiles - 1) * part * tile_bytes)};
+  };
   for (uint32_t first = 0; first < groups; first += kChunkGroups) {
     const GroupInputs<kVectors> chunk(w, x, vector, first);
     const auto place = [&](uint32_t tile) -> TilePlace {
@@ -150,7 +179,11 @@ inline void multiply_all_tiles(const Matrix& w, const MatmulTask& task, const Qu
     };
     for (uint32_t tile = 0; tile < part; ++tile) {
       TilePlace several[kTiles];
-      for (uint32_t t = 0; t < kTiles; ++t) several[t] = place(t * part + tile);
+      for (uint32_t t = 0; t < kTiles; ++t) {
+        several[t] = place(t * part + tile);
+        several[t].of_codes = stream(w.data, code_bytes, t);
+        several[t].of_scales = stream(w.scales, scale_bytes, t);
+      }
       multiply_tiles<C, Scales, kTiles, kVectors>(codes, chunk, units_per_group, several,
                                                   task.y_stride);
     }
