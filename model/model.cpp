@@ -81,12 +81,11 @@ Model Model::load(const std::string& directory, const ModelOptions& options,
                                                      &impl->io_fallback_reason);
   impl->workers.emplace(impl->limits.threads);
   if (source != nullptr) {
-    impl->stream.emplace(
-        *source, impl->file_list, *impl->queue,
-        ExpertStream::Options{.budget_bytes = impl->plan.cache_bytes,
-                              .policy = options.cache_policy,
-                              .experts_per_token = impl->config.experts_per_token,
-                              .bounce = options.bounce});
+    impl->stream.emplace(*source, impl->file_list, *impl->queue,
+                         ExpertStream::Options{.budget_bytes = impl->plan.cache_bytes,
+                                               .policy = options.cache_policy,
+                                               .experts_per_token = impl->config.experts_per_token,
+                                               .bounce = options.bounce});
   }
   Model model(std::move(impl));
   if (progress.planned) progress.planned(model);

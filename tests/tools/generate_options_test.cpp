@@ -74,6 +74,8 @@ TEST(GenerateOptions, AreAllRead) {
                                         "pread",
                                         "--io-depth",
                                         "4",
+                                        "--io-bounce",
+                                        "on",
                                         "--lookahead",
                                         "5",
                                         "--compute",
@@ -109,6 +111,7 @@ TEST(GenerateOptions, AreAllRead) {
   EXPECT_EQ(read.model_options.threads, 3u);
   EXPECT_EQ(read.model_options.io_backend, ReadBackend::pread);
   EXPECT_EQ(read.model_options.io_depth, 4u);
+  EXPECT_EQ(read.model_options.bounce, Bounce::on);
   EXPECT_EQ(read.model_options.look_ahead, 5u);
   EXPECT_EQ(read.model_options.compute, Compute::f32);
   EXPECT_EQ(read.model_options.prefill_chunk, 64u);
@@ -146,14 +149,14 @@ TEST(GenerateOptions, TakeTextsThatLookLikeOptionsOrLists) {
 
 TEST(GenerateOptions, RefuseWrongValuesWithWhatWasExpected) {
   const std::initializer_list<std::pair<const char*, const char*>> wrong = {
-      {"--max-tokens", "-1"},     {"--max-tokens", "1e3"}, {"--top-k", "2.5"},
-      {"--top-p", "1.01"},        {"--top-p", "nan"},      {"--min-p", "-0.1"},
-      {"--temp", "inf"},          {"--temp", "warm"},      {"--repeat-penalty", "0"},
-      {"--seed", "-1"},           {"--context", "0"},      {"--threads", "0"},
-      {"--io-backend", "aio"},    {"--io-depth", "5000"},  {"--compute", "f16"},
-      {"--prefill-chunk", "0"},   {"--policy", "fifo"},    {"--cache-budget-gb", "lots"},
-      {"--lookahead", "some"},    {"--lookahead", "-1"},   {"--cache-budget-gb", "0"},
-      {"--top-k", "99999999999"}, {"--stop", ""}};
+      {"--max-tokens", "-1"},     {"--max-tokens", "1e3"},    {"--top-k", "2.5"},
+      {"--top-p", "1.01"},        {"--top-p", "nan"},         {"--min-p", "-0.1"},
+      {"--temp", "inf"},          {"--temp", "warm"},         {"--repeat-penalty", "0"},
+      {"--seed", "-1"},           {"--context", "0"},         {"--threads", "0"},
+      {"--io-backend", "aio"},    {"--io-depth", "5000"},     {"--compute", "f16"},
+      {"--prefill-chunk", "0"},   {"--policy", "fifo"},       {"--cache-budget-gb", "lots"},
+      {"--io-bounce", "maybe"},   {"--lookahead", "some"},    {"--lookahead", "-1"},
+      {"--cache-budget-gb", "0"}, {"--top-k", "99999999999"}, {"--stop", ""}};
   for (const auto& [option, value] : wrong) {
     const ParsedCommandLine parsed = parse({option, value});
     EXPECT_FALSE(parsed.options.has_value()) << option << " " << value;
