@@ -4,11 +4,31 @@
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && \
     defined(__AVX512VL__) && defined(__AVX512VBMI__) && defined(__AVX512VNNI__)
+#include "kernels/avx512_many.h"
 #include "kernels/lanes_table.h"
 
 namespace sluice::kernels {
 namespace {
-constexpr Table kTable = table_of(Isa::avx512, "avx512");
+
+// With fewer, decoding the codes to memory takes more time than it saves, by measurement.
+constexpr uint32_t kLeastManyVectors = 24;
+
+inline void matmul_integer_of_any(const Matrix& w, const MatmulTask& task,
+                                  const QuantizedVectors& x, float* y) {
+  if (w.format != Format::affine && w.layout == Layout::tiles &&
+      task.vectors >= kLeastManyVectors) {
+    matmul_integer_many(w, task, x, y);
+  } else {
+    matmul_integer(w, task, x, y);
+  }
+}
+
+constexpr Table kTable = [] {
+  Table table = table_of(Isa::avx512, "avx512");
+  table.matmul_integer = matmul_integer_of_any;
+  return table;
+}();
+
 }  // namespace
 
 const Table* avx512_table() { return &kTable; }

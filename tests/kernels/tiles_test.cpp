@@ -186,9 +186,26 @@ TEST_P(TilesProduct, IsTheSameForAnySplitOfTheTiles) {
 // More groups than a chunk of lanes_tiles.h holds.
 TEST_P(TilesProduct, OfManyGroupsCarriesItsTotalsOn) {
   Random random(8);
-  for (const uint32_t vectors : {1u, 4u, 21u}) {
+  for (const uint32_t vectors : {1u, 4u, 41u}) {
     const TiledMatrix w(random, 4, 25, 32 * 300, 32);
     expect_the_bits_of_rows(tested(), w, vectors, 0, 25, random.gaussians(size_t{vectors} * 9600));
+  }
+}
+
+// Of even and of odd codebooks, with every product of one magnitude: of either sign, and of one.
+TEST_P(TilesProduct, IsExactAtItsLargest) {
+  Random random(9);
+  for (const int16_t largest : {int16_t{254}, int16_t{255}}) {
+    TiledMatrix w(random, 8, 48, 640, 128);
+    for (const uint32_t vectors : {1u, 41u}) {
+      for (const int16_t other : {static_cast<int16_t>(-largest), largest}) {
+        for (uint32_t i = 0; i < 8; ++i) w.rows.codebook.quantized[i] = i < 4 ? other : largest;
+        const size_t inputs = size_t{vectors} * 640;
+        expect_the_bits_of_rows(tested(), w, vectors, 0, 48, random.signs(inputs));
+        expect_the_bits_of_rows(tested(), w, vectors, 0, 48, std::vector<float>(inputs, 1.0f));
+        expect_the_bits_of_rows(tested(), w, vectors, 0, 48, std::vector<float>(inputs, -1.0f));
+      }
+    }
   }
 }
 
