@@ -75,7 +75,7 @@ std::optional<uint32_t> parse_look_ahead(const std::string& text) {
 CLI::Option* add_bounce_option(CLI::App& app, Bounce& bounce) {
   return add_choice<Bounce>(app, "--io-bounce", bounce,
                             {{"auto", Bounce::automatic}, {"on", Bounce::on}, {"off", Bounce::off}},
-                            "Read through a few small buffers (default auto: where faster)");
+                            "Read through small buffers (default auto: where faster)");
 }
 
 void add_model_option(CLI::App& app, EngineOptions& options, const std::string& group) {
