@@ -91,7 +91,7 @@ TEST_P(ReadQueueTest, RandomRequestsBringTheBytesOfTheirFiles) {
     files.push_back(open(contents.back(), "data" + std::to_string(i)));
   }
   const Buffer bounce = make_buffer(3 * kPieceBytes);
-  for (const size_t bounce_buffers : {0, 1, 3, 0}) {
+  for (const size_t bounce_buffers : {size_t{0}, size_t{1}, size_t{3}, size_t{0}}) {
     queue_->bounce_through({bounce.get(), bounce_buffers * kPieceBytes});
     std::vector<ReadRequest> requests;
     std::vector<Buffer> buffers;
