@@ -90,15 +90,21 @@ BounceBuffers::BounceBuffers(const ExpertSource& source, std::span<const DirectF
   const DirectFile* file = largest(files);
   if (size_bytes == 0 || (bounce == Bounce::automatic && file == nullptr)) return;
   buffers_ = std::make_unique<Slab>(size_bytes);
-  queue.register_buffer(buffers_->bytes());
   bool pays = bounce == Bounce::on;
   try {
     pays = pays || bouncing_pays(queue, *file, slots, buffers_->bytes());
   } catch (const Error&) {
     // A part of the file that cannot be read: whoever needs it will say so.
   }
-  queue.bounce_through(pays ? buffers_->bytes() : std::span<std::byte>{});
-  if (!pays) buffers_.reset();
+  queue.bounce_through({});
+  if (!pays) {
+    buffers_.reset();
+    return;
+  }
+  // Not before it is certain: a ring goes on reading into memory that it knows, even if that is
+  // given back and its address means something else.
+  queue.register_buffer(buffers_->bytes());
+  queue.bounce_through(buffers_->bytes());
 }
 
 BounceBuffers::~BounceBuffers() {
