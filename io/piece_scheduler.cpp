@@ -59,6 +59,7 @@ void PieceScheduler::add(const ReadRequest& request) {
 }
 
 PieceScheduler::Piece* PieceScheduler::start(Time now) {
+  if (abandoned_) return nullptr;
   Piece* piece = nullptr;
   const auto due = std::find_if(retrying_.begin(), retrying_.end(),
                                 [&](const Piece* p) { return p->not_before_ <= now; });
@@ -77,7 +78,8 @@ PieceScheduler::Piece* PieceScheduler::start(Time now) {
   return piece;
 }
 
-// Of bounce buffers half are at the device, so that it has work while the others are copied.
+// New pieces go to the device until half of the bounce buffers are there, so that it has work while
+// the others are copied.
 bool PieceScheduler::may_carve() const {
   if (bounce_buffers_ == 0) return !free_.empty();
   return !free_.empty() && !free_buffers_.empty() && at_device_ < (bounce_buffers_ + 1) / 2;
@@ -158,6 +160,7 @@ void PieceScheduler::cancel(uint64_t tag) {
 }
 
 void PieceScheduler::abandon() {
+  abandoned_ = true;
   for (RequestList* list : {&demand_, &speculative_}) {
     while (!list->empty()) drop_waiting(list->begin(), ReadResult::kCancelled);
   }

@@ -7,6 +7,7 @@
 //                                          ▲   │
 //                                    start │   ▼ finish: short, EINTR, EAGAIN
 //                                         retrying
+// A piece that bounces is delivered between device and finish (came_back).
 //
 // Invariant: a request with pieces left to start is in exactly one of the two waiting lists, by its
 // deadline; any other live request is in idle_ and has pieces at the device or retrying. A request
@@ -47,7 +48,8 @@ class PieceScheduler {
     uint64_t size_bytes() const { return end_ - offset_; }
     // Where they are to land: in the request's destination, or in a bounce buffer.
     std::byte* destination() const { return bounce_ != nullptr ? bounce_ : destination_; }
-    // Copies the bytes that have just arrived there to the request's destination, if they must be.
+    bool bounces() const { return bounce_ != nullptr; }
+    // Copies the bytes that have just arrived there to the request's destination, if it bounces.
     void deliver(uint64_t bytes) const {
       if (bounce_ != nullptr) streaming_copy(destination_, bounce_, bytes);
     }
@@ -76,7 +78,8 @@ class PieceScheduler {
   void bounce_through(std::span<std::byte> memory);
   // Requires: what ReadRequest says.
   void add(const ReadRequest& request);
-  // The next piece to start, or null if the depth is reached or nothing is due. Retries come first,
+  // The next piece to start, or null if the depth is reached, no bounce buffer is free or nothing
+  // is due. Retries come first,
   // then demand, then speculation. Valid until its finish().
   Piece* start(Time now);
   // A started piece is back from the device, which may have others instead; finish() comes later.
@@ -128,6 +131,7 @@ class PieceScheduler {
   std::vector<Piece> pieces_;  // [depth]; never resized, so that pointers stay
   std::vector<Piece*> free_;
   std::vector<Piece*> retrying_;  // at most depth
+  bool abandoned_ = false;
   uint32_t bounce_buffers_ = 0;
   std::vector<std::byte*> free_buffers_;  // [kPieceBytes] each; the last is the next to be used
   std::deque<ReadResult> results_;

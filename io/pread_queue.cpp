@@ -106,10 +106,12 @@ class PreadQueue final : public ReadQueue {
       }
       lock.unlock();
       const int64_t outcome = read(*piece);
-      lock.lock();
-      scheduler_.came_back(piece, now());
-      lock.unlock();
-      work_arrived_.notify_one();  // the device has room for another thread's piece
+      if (piece->bounces()) {
+        lock.lock();
+        scheduler_.came_back(piece, now());
+        lock.unlock();
+        work_arrived_.notify_one();  // the device has room for another thread's piece
+      }
       if (outcome > 0) take_in(*piece, static_cast<uint64_t>(outcome));
       lock.lock();
       scheduler_.finish(piece, outcome, now());

@@ -14,9 +14,9 @@
 //
 // Threads: one. Every call from the first submit() on, and the destructor while requests are in
 // flight, comes from the thread of that first submit() (io_uring's SINGLE_ISSUER binds the ring to
-// it); construction and register_buffer() may happen on another before. Destinations may be read by
-// any thread once the result was returned. The destructor drops what has not started and waits for
-// what has: no read lands in freed memory.
+// it); construction and register_buffer() may happen on another before that. Destinations may be
+// read by any thread once the result was returned. The destructor drops what has not started and
+// waits for what has: no read lands in freed memory.
 #pragma once
 
 #include <cstddef>
@@ -92,14 +92,15 @@ class ReadQueue {
   virtual ReadStatistics statistics() const = 0;
   // "io_uring", "io_uring with registered buffers", "pread ×8".
   virtual std::string description() const = 0;
-  // Tells the back end about memory that most reads will land in, before the first submit. Best
-  // effort (RLIMIT_MEMLOCK is often small): returns whether it is registered.
+  // Tells the back end about memory that most reads will land in. Best effort (RLIMIT_MEMLOCK is
+  // often small): returns whether it is registered. Requires: nothing in flight; the memory stays
+  // as long as anything is read, or reads into what takes its addresses go astray.
   virtual bool register_buffer(std::span<std::byte> memory) = 0;
   // From now on reads land in this memory, cut into buffers of kPieceBytes, and are copied to their
-  // destinations as they arrive; no more pieces are at the device than there are buffers. Empty:
+  // destinations as they arrive; half as many pieces are at the device as there are buffers. Empty:
   // they land in place again. For disks that are slow to write to memory which no cache holds
-  // (stream/landing.h). Borrowed until the next call or the queue's end. Requires: nothing in
-  // flight; memory aligned as destinations are.
+  // (stream/bounce_buffers.h). Borrowed until the next call or the queue's end. Requires: nothing
+  // in flight; memory aligned as destinations are.
   virtual void bounce_through(std::span<std::byte> memory) = 0;
 };
 

@@ -18,7 +18,6 @@
 // and a multiplication for the sums of a vector with 16 rows.
 #pragma once
 
-#include "kernels/lanes_tile_floats.h"
 #include "kernels/lanes_tiles.h"
 
 namespace sluice::kernels {

@@ -13,10 +13,9 @@ namespace {
 // With fewer, decoding the codes to memory takes more time than it saves, by measurement.
 constexpr uint32_t kLeastManyVectors = 24;
 
-inline void matmul_integer_of_any(const Matrix& w, const MatmulTask& task,
-                                  const QuantizedVectors& x, float* y) {
-  if (w.format != Format::affine && w.layout == Layout::tiles &&
-      task.vectors >= kLeastManyVectors) {
+inline void matmul_integer_with_many(const Matrix& w, const MatmulTask& task,
+                                     const QuantizedVectors& x, float* y) {
+  if (w.layout == Layout::tiles && task.vectors >= kLeastManyVectors) {
     matmul_integer_many(w, task, x, y);
   } else {
     matmul_integer(w, task, x, y);
@@ -25,7 +24,7 @@ inline void matmul_integer_of_any(const Matrix& w, const MatmulTask& task,
 
 constexpr Table kTable = [] {
   Table table = table_of(Isa::avx512, "avx512");
-  table.matmul_integer = matmul_integer_of_any;
+  table.matmul_integer = matmul_integer_with_many;
   return table;
 }();
 

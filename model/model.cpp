@@ -121,11 +121,11 @@ std::string Model::io_description() const {
   if (!impl_->io_fallback_reason.empty()) text += " (" + impl_->io_fallback_reason + ")";
   const auto buffered = std::find_if(impl_->files.begin(), impl_->files.end(),
                                      [](const DirectFile& file) { return !file.direct(); });
-  const bool bounces = impl_->stream && impl_->stream->bounces();
-  if (buffered == impl_->files.end()) {
-    return text + (bounces ? ", direct reads through bounce buffers" : ", direct reads");
-  }
-  return text + ", buffered reads (" + buffered->path() + ": " + buffered->buffered_reason() + ")";
+  const bool direct = buffered == impl_->files.end();
+  text += direct ? ", direct reads" : ", buffered reads";
+  if (impl_->stream && impl_->stream->bounces()) text += " through bounce buffers";
+  if (direct) return text;
+  return text + " (" + buffered->path() + ": " + buffered->buffered_reason() + ")";
 }
 
 std::string Model::slab_description() const {

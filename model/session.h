@@ -73,7 +73,7 @@ struct PinReport {
 
 // What Model::load took, part by part.
 struct LoadReport {
-  double headers_seconds = 0;  // config, tensor tables, plan
+  double headers_seconds = 0;  // config, tensor tables, plan, the cache and its trial
   double trunk_seconds = 0;    // reading it
   uint64_t trunk_bytes = 0;
   double pins_seconds = 0;     // reading them

@@ -5,8 +5,8 @@
 // where a thread of the host copies what was read. Measured on one: 3.2 GB/s into 8 MiB again and
 // again, 2.0 GB/s into the slots of a large cache (bench/RESULTS.md). There it pays to read into a
 // few buffers that stay in the cache, and to copy from these past it (io/streaming_copy.h), which a
-// core does at 17 GB/s. Elsewhere the copy is for nothing, so it is tried: some blocks of the
-// largest file are read both ways in turns, which takes a tenth of a second.
+// core does at 17 GB/s. Elsewhere the copy is for nothing, so it is tried: a hundred MB of
+// the largest file are read in place and as many bounced, which takes a tenth of a second.
 //
 // Owns: the buffers. Borrows: the queue. Threads: one, the queue's.
 #pragma once

@@ -51,6 +51,7 @@ class ExpertStream {
     Bounce bounce = Bounce::automatic;
   };
   // files: opened shards by Checkpoint file index; those without experts may be null.
+  // May read, to find out whether bouncing pays: the queue is then bound to this thread.
   // Throws Error (budget below floor_bytes(), out of memory).
   ExpertStream(const ExpertSource& source, std::span<const DirectFile* const> files,
                ReadQueue& queue, const Options& options);
