@@ -79,8 +79,7 @@ class PieceScheduler {
   // Requires: what ReadRequest says.
   void add(const ReadRequest& request);
   // The next piece to start, or null if the depth is reached, no bounce buffer is free or nothing
-  // is due. Retries come first,
-  // then demand, then speculation. Valid until its finish().
+  // is due. Retries come first, then demand, then speculation. Valid until its finish().
   Piece* start(Time now);
   // A started piece is back from the device, which may have others instead; finish() comes later.
   // For those who deliver() between the two; not needed else.

@@ -272,17 +272,9 @@ class AmxProduct {
 
 inline void matmul_integer_amx(const Matrix& w, const MatmulTask& task, const QuantizedVectors& x,
                                float* y) {
-  if (w.format == Format::mxfp4) return AmxProduct<16, E8m0Scales>(w, task, x, y).multiply();
-  switch (w.codebook->length) {
-    case 4:
-      return AmxProduct<4, F16Scales>(w, task, x, y).multiply();
-    case 8:
-      return AmxProduct<8, F16Scales>(w, task, x, y).multiply();
-    case 16:
-      return AmxProduct<16, F16Scales>(w, task, x, y).multiply();
-    default:
-      return AmxProduct<256, F16Scales>(w, task, x, y).multiply();
-  }
+  multiply_in_form(w, [&]<uint32_t kLength, typename Scales>() {
+    AmxProduct<kLength, Scales>(w, task, x, y).multiply();
+  });
 }
 
 }  // namespace

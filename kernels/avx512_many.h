@@ -223,17 +223,9 @@ class ManyProduct {
 
 inline void matmul_integer_many(const Matrix& w, const MatmulTask& task, const QuantizedVectors& x,
                                 float* y) {
-  if (w.format == Format::mxfp4) return ManyProduct<16, E8m0Scales>(w, task, x, y).multiply();
-  switch (w.codebook->length) {
-    case 4:
-      return ManyProduct<4, F16Scales>(w, task, x, y).multiply();
-    case 8:
-      return ManyProduct<8, F16Scales>(w, task, x, y).multiply();
-    case 16:
-      return ManyProduct<16, F16Scales>(w, task, x, y).multiply();
-    default:
-      return ManyProduct<256, F16Scales>(w, task, x, y).multiply();
-  }
+  multiply_in_form(w, [&]<uint32_t kLength, typename Scales>() {
+    ManyProduct<kLength, Scales>(w, task, x, y).multiply();
+  });
 }
 
 }  // namespace

@@ -207,7 +207,7 @@ inline void multiply_tile_vectors(const Matrix& w, const MatmulTask& task,
   }
 }
 
-template <uint32_t kLength, typename Scales = F16Scales>
+template <uint32_t kLength, typename Scales>
 inline void matmul_integer_tiles_of(const Matrix& w, const MatmulTask& task,
                                     const QuantizedVectors& x, float* y) {
   // With more vectors than registers, few enough rows at a time to stay in the cache between.
@@ -225,19 +225,27 @@ inline void matmul_integer_tiles_of(const Matrix& w, const MatmulTask& task,
   }
 }
 
-inline void matmul_integer_tiles(const Matrix& w, const MatmulTask& task, const QuantizedVectors& x,
-                                 float* y) {
-  if (w.format == Format::mxfp4) return matmul_integer_tiles_of<16, E8m0Scales>(w, task, x, y);
+// product.operator()<kLength, Scales>() of the matrix' codebook and scales.
+template <typename Product>
+inline void multiply_in_form(const Matrix& w, const Product& product) {
+  if (w.format == Format::mxfp4) return product.template operator()<16, E8m0Scales>();
   switch (w.codebook->length) {
     case 4:
-      return matmul_integer_tiles_of<4>(w, task, x, y);
+      return product.template operator()<4, F16Scales>();
     case 8:
-      return matmul_integer_tiles_of<8>(w, task, x, y);
+      return product.template operator()<8, F16Scales>();
     case 16:
-      return matmul_integer_tiles_of<16>(w, task, x, y);
+      return product.template operator()<16, F16Scales>();
     default:
-      return matmul_integer_tiles_of<256>(w, task, x, y);
+      return product.template operator()<256, F16Scales>();
   }
+}
+
+inline void matmul_integer_tiles(const Matrix& w, const MatmulTask& task, const QuantizedVectors& x,
+                                 float* y) {
+  multiply_in_form(w, [&]<uint32_t kLength, typename Scales>() {
+    matmul_integer_tiles_of<kLength, Scales>(w, task, x, y);
+  });
 }
 
 }  // namespace
