@@ -117,6 +117,7 @@ void ExpertLayers::make_trunk(uint64_t bytes) {
 
 void ExpertLayers::multiply_trunk(uint32_t layer, ExpertStream& stream) {
   if (trunk_matrix_.rows == 0) return;
+  workers_.between_tasks([&stream] { stream.poll(); });
   kernels::Matrix matrix = trunk_matrix_;
   matrix.data = trunk_slab_->data() + layer * trunk_bytes();
   const PreparedInput input{.x = x_, .x_stride = matrix.cols, .quantized = {}};
@@ -130,7 +131,6 @@ void ExpertLayers::multiply_trunk(uint32_t layer, ExpertStream& stream) {
       multiply(context_, matrix, {.row_begin = begin, .row_end = end, .y_stride = matrix.rows},
                input, trunk_out_);
     });
-    stream.poll();
   }
 }
 
@@ -147,6 +147,7 @@ PreparedInput ExpertLayers::input_of(const Layer& layer, uint32_t m) const {
 void ExpertLayers::multiply_experts(uint32_t layer_index, std::span<const uint32_t> experts,
                                     ExpertStream::Fetch& fetch, ExpertStream& stream) {
   const Layer& layer = layers_[layer_index];
+  workers_.between_tasks([&stream] { stream.poll(); });
   for (uint32_t m = 0; m < kDown; ++m) {
     if (!needs_preparation(layer.matrices[m]) || layer.input_of[m] != m) continue;
     prepare_vector(context_, layer.matrices[m], layer.tables[m].get(), x_, inputs_.slots[m], 0,
@@ -164,10 +165,8 @@ void ExpertLayers::multiply_experts(uint32_t layer_index, std::span<const uint32
     const std::array<PreparedInput, kMatrices> inputs = {input_of(layer, 0), input_of(layer, 1),
                                                          input_of(layer, kDown)};
     multiply_blocks(layer, ready_, 0, kDown, inputs);
-    stream.poll();
     activate(layer, ready_);
     multiply_blocks(layer, ready_, kDown, kMatrices, inputs);
-    stream.poll();
     for (const Ready& expert : ready_) fetch.release(expert.rank);
   }
   const uint32_t hidden = layer.matrices[kDown].rows;

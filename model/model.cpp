@@ -100,6 +100,9 @@ Model Model::load(const std::string& directory, const ModelOptions& options,
   loaded.network = make_network(loaded.config, trunk, source);
   loaded.load_report.network_seconds = watch.lap();
   model.reset_stream_statistics();  // the trunk and the pins came through the same queue
+  if (loaded.stream) {
+    loaded.workers->between_tasks([stream = &*loaded.stream] { stream->poll(); });
+  }
   return model;
 }
 

@@ -91,10 +91,7 @@ void Moe::forward(const float* x, Run& run, float* y) const {
   if (run.while_reading) run.while_reading();
   // The reads are under way. The shared expert uses the same scratch as the routed ones, so it is
   // done before their inputs are prepared.
-  if (shared_) {
-    shared_->forward(x, run, a.shared);
-    run.experts->poll();
-  }
+  if (shared_) shared_->forward(x, run, a.shared);
   const float* input = experts_input(x, run);
   prepare_inputs(input, run);
   uint32_t largest = 0;  // tokens of one expert
@@ -153,7 +150,6 @@ const float* Moe::experts_input(const float* x, Run& run) const {
   Activations& a = *run.activations;
   const LinearCall call[] = {{&form_.latent->in, a.latent, inputs_}};
   apply_linears(run.compute, call, x, hidden_, run.tokens, a.inputs);
-  run.experts->poll();
   return a.latent;
 }
 
@@ -281,7 +277,6 @@ void Moe::multiply_blocks(std::span<const Ready> ready, uint32_t first_matrix, u
                   (block.end - block.begin) * sizeof(float));
     }
   });
-  run.experts->poll();
 }
 
 // To the block's rows of out [expert.count, rows]. The biases stay as they are stored: as floats

@@ -11,7 +11,7 @@
 
 namespace sluice {
 
-// `call` and `closure` are those of the run at hand: written before `published` is released and
+// The members up to `published` are those of the run at hand: written before it is released and
 // read after it is acquired; whatever a task wrote is released by `finished`.
 struct Workers::Arena {
   explicit Arena(uint32_t threads) : tasks(threads) {}
@@ -19,6 +19,8 @@ struct Workers::Arena {
   TaskArena tasks;
   Call call = nullptr;
   void* closure = nullptr;
+  const std::function<void()>* chore = nullptr;
+  std::thread::id caller;
   std::atomic<uint64_t> published{0};
   std::atomic<uint64_t> finished{0};
 };
@@ -33,12 +35,17 @@ Workers::Workers(Workers&&) noexcept = default;
 
 void Workers::run_erased(uint32_t tasks, Call call, void* closure) {
   if (threads_ == 1 || tasks <= 1) {
-    for (uint32_t task = 0; task < tasks; ++task) call(closure, task, 0);
+    for (uint32_t task = 0; task < tasks; ++task) {
+      call(closure, task, 0);
+      if (chore_) chore_();
+    }
     return;
   }
   Arena& shared = *arena_;
   shared.call = call;
   shared.closure = closure;
+  shared.chore = chore_ ? &chore_ : nullptr;
+  shared.caller = std::this_thread::get_id();
   shared.published.fetch_add(1, std::memory_order_release);
   shared.tasks.run(
       tasks,
@@ -47,6 +54,7 @@ void Workers::run_erased(uint32_t tasks, Call call, void* closure) {
         (void)own.published.load(std::memory_order_acquire);
         own.call(own.closure, task, worker);
         own.finished.fetch_add(1, std::memory_order_release);
+        if (own.chore != nullptr && std::this_thread::get_id() == own.caller) (*own.chore)();
       },
       &shared);
   (void)shared.finished.load(std::memory_order_acquire);

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <type_traits>
 #include <utility>
@@ -35,12 +36,18 @@ class Workers {
         const_cast<void*>(static_cast<const void*>(std::addressof(body))));
   }
 
+  // From now on the thread that calls run() calls this after each task that it has done itself, so
+  // that what only it may do, such as looking after reads, does not wait for the others. Empty:
+  // nothing. Requires: it does not run() in its turn.
+  void between_tasks(std::function<void()> chore) { chore_ = std::move(chore); }
+
  private:
   using Call = void (*)(void* closure, uint32_t task, uint32_t worker);
   void run_erased(uint32_t tasks, Call call, void* closure);
 
   struct Arena;
   std::unique_ptr<Arena> arena_;
+  std::function<void()> chore_;
   uint32_t threads_ = 1;
 };
 

@@ -2,6 +2,7 @@ foreach(unit config config_rope families rope router published_configs published
   sluice_test(model ${unit} sluice::model nlohmann_json::nlohmann_json)
 endforeach()
 sluice_test(model machine sluice::model)
+sluice_test(model workers sluice::model)
 foreach(unit bpe normalizer pre_tokenizer split_regex tokenizer sentencepiece_tokenizer detokenizer
         sampler)
   sluice_test(model ${unit} sluice::model nlohmann_json::nlohmann_json)
