@@ -55,7 +55,7 @@ struct Settings {
   uint64_t seed = 1;
   std::vector<double> shares = {0.125, 0.5, 1};
   uint32_t look_ahead = 4;        // experts; 0: none
-  bool look_ahead_trial = false;  // half of a token's, while that pays
+  bool look_ahead_trial = false;  // as many of a token's as pay
   uint64_t trunk_mb = 0;
   uint32_t threads = available_threads();
   ReadBackend backend = ReadBackend::automatic;
@@ -134,7 +134,7 @@ nlohmann::json replay_share(double share, const ReplayWork& work, ExpertLayers& 
                                  .bounce = settings.bounce};
   ReplayArm::Options ahead = plain;
   ahead.on_trial = settings.look_ahead_trial;
-  ahead.look_ahead = ahead.on_trial ? (layers.experts_per_token() + 1) / 2 : settings.look_ahead;
+  ahead.look_ahead = ahead.on_trial ? layers.experts_per_token() : settings.look_ahead;
   const bool two_caches = ahead.look_ahead > 0 && slots < keys;
   require_memory(slots * source.slot_bytes() * (two_caches ? 2 : 1));
   std::vector<ReplayArm> arms;

@@ -44,7 +44,7 @@ ReplayArm::ReplayArm(ExpertLayers& layers, const ReplayWork& work, const Options
       work_(work),
       look_ahead_(options.look_ahead),
       shared_(std::make_shared<Shared>()) {
-  if (options.on_trial) trial_.emplace();
+  if (options.on_trial) trial_.emplace(options.look_ahead);
   shared_->queue = make_read_queue(options.backend, options.depth);
   shared_->stream = std::make_unique<ExpertStream>(
       layers.source(), layers.files(), *shared_->queue,
@@ -59,7 +59,7 @@ ReplayArm::ReplayArm(const ReplayArm& other, const Options& options)
       work_(other.work_),
       look_ahead_(options.look_ahead),
       shared_(other.shared_) {
-  if (options.on_trial) trial_.emplace();
+  if (options.on_trial) trial_.emplace(options.look_ahead);
 }
 
 bool ReplayArm::holds_all() const {
@@ -115,7 +115,7 @@ Round ReplayArm::run(uint64_t first_token, uint64_t tokens) {
 
 void ReplayArm::run_token(uint64_t token, Round& round) {
   ExpertStream& stream = *shared_->stream;
-  const uint32_t look_ahead = trial_ && !trial_->on() ? 0 : look_ahead_;
+  const uint32_t look_ahead = trial_ ? trial_->experts() : look_ahead_;
   for (uint64_t i = 0; i < work_.steps(token); ++i) {
     const ReplayWork::Step step = work_.step(token, i);
     layers_.multiply_trunk(step.layer, stream);

@@ -62,7 +62,7 @@ class ReplayArm {
   struct Options {
     uint64_t slots = 0;       // of the cache
     uint32_t look_ahead = 0;  // experts of the next layer that are asked for; 0: none
-    bool on_trial = false;    // only for tokens that a LookAheadTrial lets look ahead
+    bool on_trial = false;    // as many as a LookAheadTrial says instead, of look_ahead at most
     ReadBackend backend = ReadBackend::automatic;
     uint32_t depth = 16;
     Bounce bounce = Bounce::automatic;

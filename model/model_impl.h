@@ -20,7 +20,10 @@ namespace sluice {
 // Members are destroyed in reverse order: what borrows comes after what it borrows from.
 struct Model::Impl {
   Impl(const ModelOptions& o, const std::string& directory)
-      : options(o), config(read_config(directory)), checkpoint(Checkpoint::open(directory)) {}
+      : options(o),
+        config(read_config(directory)),
+        checkpoint(Checkpoint::open(directory)),
+        look_ahead_trial(config.experts_per_token) {}
 
   ModelOptions options;
   ModelConfig config;
@@ -48,7 +51,7 @@ struct Model::Impl {
   uint32_t look_ahead(uint32_t tokens) const {
     if (options.look_ahead) return *options.look_ahead;
     if (tokens > 1) return config.experts;
-    return look_ahead_trial.on() ? (config.experts_per_token + 1) / 2 : 0;
+    return look_ahead_trial.experts();
   }
   uint64_t bytes_read() const {
     const ReadStatistics reads = queue->statistics();

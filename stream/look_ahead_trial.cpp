@@ -17,17 +17,17 @@ double typical(std::vector<double>& values) {
 
 }  // namespace
 
-bool LookAheadTrial::on() const {
-  if (!trying()) return pays_;
-  const uint32_t block = trial_token_ / kBlock % 4;
-  return block == 1 || block == 2;
+uint32_t LookAheadTrial::way() const {
+  if (!trying()) return best_;
+  const uint32_t block = trial_token_ / kBlock % (2 * kWays);
+  return std::min(block, 2 * kWays - 1 - block);
 }
 
 void LookAheadTrial::token(double seconds, uint64_t bytes_read) {
   if (trying()) {
     // The first block is without: it tells whether anything is missed at all.
     if (trial_token_ < kBlock && bytes_read == 0) return;
-    (on() ? with_ : without_).push_back(seconds);
+    seconds_[way()].push_back(seconds);
     if (++trial_token_ == kBlock * kBlocks) decide();
   } else if (++kept_ == kKeptTokens) {
     kept_ = trial_token_ = 0;
@@ -35,9 +35,15 @@ void LookAheadTrial::token(double seconds, uint64_t bytes_read) {
 }
 
 void LookAheadTrial::decide() {
-  pays_ = typical(with_) < (1 - kWorthwhile) * typical(without_);
-  with_.clear();
-  without_.clear();
+  best_ = 0;
+  double least = typical(seconds_[0]);
+  for (uint32_t way = 1; way < kWays; ++way) {
+    const double time = typical(seconds_[way]);
+    if (time >= (1 - kWorthwhile) * least) continue;
+    best_ = way;
+    least = time;
+  }
+  for (std::vector<double>& of_way : seconds_) of_way.clear();
 }
 
 }  // namespace sluice
