@@ -110,7 +110,7 @@ void print(const char* name, const nlohmann::json& figures) {
   std::printf("  %-10s %7.1f %6.1f%% %6.1f%% %9.2f %9.2f %7.0f%% %8.2f %8.2f %9.2f %9.3f\n", name,
               get("tokens_per_second"), 100 * get("hit_rate"), 100 * get("ahead_rate"),
               get("disk_gb_per_second"), get("memory_gb_per_second"), 100 * get("waiting"),
-              get("time_over_floors"), get("time_over_layers"), get("time_over_own_reads"),
+              get("time_over_floors"), get("time_over_pipeline"), get("time_over_own_reads"),
               get("time_over_plain"));
 }
 
@@ -194,7 +194,7 @@ nlohmann::json replay_share(double share, const ReplayWork& work, ExpertLayers& 
   if (slots < keys) std::printf("disk %.2f, ", median(ceilings["disk"]));
   std::printf("memory %.1f GB/s\n", median(ceilings["memory"]));
   std::printf(
-      "  look-ahead   tok/s    hits   ahead disk GB/s  mem GB/s  waiting x floors x layers "
+      "  look-ahead   tok/s    hits   ahead disk GB/s  mem GB/s  waiting x floors  x least "
       "x own rds x without\n");
   print("off", row["without"]);
   if (arms.size() > 1)

@@ -93,7 +93,7 @@ uint64_t ReplayArm::warm_up() {
 Round ReplayArm::run(uint64_t first_token, uint64_t tokens) {
   using Clock = std::chrono::steady_clock;
   ExpertStream& stream = *shared_->stream;
-  Round round{.tokens = tokens, .stream = {}, .misses = {}};
+  Round round{.looks_ahead = look_ahead_ > 0, .tokens = tokens, .stream = {}, .misses = {}};
   stream.reset_statistics();
   layers_.take_checksum();
   uint64_t bytes_before = 0;

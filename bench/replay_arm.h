@@ -46,6 +46,7 @@ class ReplayWork {
 };
 
 struct Round {
+  bool looks_ahead = false;
   double seconds = 0;
   uint64_t tokens = 0;
   uint64_t steps = 0;

@@ -1,12 +1,30 @@
 #include "bench/replay_figures.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace sluice::bench {
 namespace {
 
 double seconds_of(double bytes, double gb_per_second) {
   return bytes > 0 ? bytes / 1e9 / gb_per_second : 0;
+}
+
+// The least time of layers in their order, each of which takes layer_seconds of the memory and
+// reads what it misses, miss_seconds each.
+double pipeline_seconds(const std::vector<uint32_t>& misses, bool looks_ahead, double miss_seconds,
+                        double layer_seconds) {
+  double before = 0, begin = 0, disk = 0;  // when the layer before began, this one; the last read
+  for (const uint32_t missed : misses) {
+    double end = begin + layer_seconds;
+    if (missed > 0) {
+      disk = std::max(disk, looks_ahead ? before : begin) + missed * miss_seconds;
+      end = std::max(end, disk);
+    }
+    before = begin;
+    begin = end;
+  }
+  return begin;
 }
 
 }  // namespace
@@ -21,13 +39,11 @@ void add_figures(const Round& round, const Round& plain, const Ceilings& ceiling
   const double touched =
       experts * weights.expert_bytes + static_cast<double>(round.steps) * weights.trunk_bytes;
   const double memory_floor = seconds_of(touched, ceilings.memory);
-  double misses = 0, layers_floor = 0;
-  for (const uint32_t missed : plain.misses) {
-    misses += missed;
-    layers_floor += std::max(seconds_of(missed * weights.miss_bytes, ceilings.disk),
-                             memory_floor / static_cast<double>(round.steps));
-  }
+  const auto misses = std::accumulate(plain.misses.begin(), plain.misses.end(), 0.0);
   const double io_floor = seconds_of(misses * weights.miss_bytes, ceilings.disk);
+  const double pipeline =
+      pipeline_seconds(plain.misses, round.looks_ahead, misses > 0 ? io_floor / misses : 0,
+                       memory_floor / static_cast<double>(round.steps));
   const double own_floor = seconds_of(demanded + speculated, ceilings.disk);
   const auto used = static_cast<double>(cache.speculative_used);
   const auto put = [&](const char* name, double value) { series[name].push_back(value); };
@@ -43,7 +59,7 @@ void add_figures(const Round& round, const Round& plain, const Ceilings& ceiling
   put("io_floor_ms_per_token", 1e3 * io_floor / static_cast<double>(round.tokens));
   put("memory_floor_ms_per_token", 1e3 * memory_floor / static_cast<double>(round.tokens));
   put("time_over_floors", round.seconds / std::max(io_floor, memory_floor));
-  put("time_over_layers", round.seconds / layers_floor);
+  put("time_over_pipeline", round.seconds / pipeline);
   put("time_over_demanded",
       round.seconds / std::max(seconds_of(demanded, ceilings.disk), memory_floor));
   put("time_over_own_reads", round.seconds / std::max(own_floor, memory_floor));

@@ -6,8 +6,10 @@
 //                 ceiling
 //
 //   time_over_floors     time / the larger of both, of the whole round
-//   time_over_layers     time / the larger of both in each layer, summed: without looking ahead,
-//                        nothing of a layer can be read before its turn
+//   time_over_pipeline   time / the least that layers in their order allow: what a layer misses is
+//                        known when its turn comes, or, looking ahead, when that of the layer
+//                        before does, here without a mistake; then it is read at the disk's
+//                        ceiling, and the layer ends when its experts are there and multiplied
 //   time_over_own_reads  as over_floors, with all bytes that the arm itself read for the I/O floor,
 //                        demanded and speculated
 //   time_over_demanded   the same with those it read on demand alone

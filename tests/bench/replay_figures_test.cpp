@@ -11,7 +11,8 @@ constexpr Weights kWeights{.expert_bytes = 1e6, .miss_bytes = 2e6, .trunk_bytes 
 constexpr Ceilings kCeilings{.disk = 1, .memory = 10};
 
 Round plain_round() {
-  Round round{.seconds = 0.02,
+  Round round{.looks_ahead = false,
+              .seconds = 0.02,
               .tokens = 2,
               .steps = 4,
               .experts = 32,
@@ -20,6 +21,12 @@ Round plain_round() {
   round.stream.cache.hits = 28;
   round.stream.cache.misses = 4;
   round.stream.reads.bytes_demanded = 8'000'000;
+  return round;
+}
+
+Round plain_with(const std::vector<uint32_t>& misses) {
+  Round round = plain_round();
+  round.misses = misses;
   return round;
 }
 
@@ -35,7 +42,7 @@ TEST(ReplayFigures, WithoutLookAhead) {
   EXPECT_DOUBLE_EQ(only("io_floor_ms_per_token"), 4);      // 8 ms
   EXPECT_DOUBLE_EQ(only("memory_floor_ms_per_token"), 2);  // 4 ms
   EXPECT_DOUBLE_EQ(only("time_over_floors"), 20.0 / 8);
-  EXPECT_DOUBLE_EQ(only("time_over_layers"), 20.0 / (8 + 1 + 1 + 1));
+  EXPECT_DOUBLE_EQ(only("time_over_pipeline"), 20.0 / (8 + 1 + 1 + 1));
   EXPECT_DOUBLE_EQ(only("time_over_own_reads"), 20.0 / 8);
   EXPECT_DOUBLE_EQ(only("time_over_plain"), 1);
 }
@@ -67,7 +74,23 @@ TEST(ReplayFigures, NothingMissedNeedsNoDisk) {
   Series series;
   add_figures(round, round, {.disk = 0, .memory = 10}, kWeights, series);
   EXPECT_DOUBLE_EQ(series.at("time_over_floors").at(0), 20.0 / 4);
-  EXPECT_DOUBLE_EQ(series.at("time_over_layers").at(0), 20.0 / 4);
+  EXPECT_DOUBLE_EQ(series.at("time_over_pipeline").at(0), 20.0 / 4);
+}
+
+// Layers of 1 ms; a miss takes 2 ms. Without look-ahead they wait for all of it, with it for what
+// the layer before did not hide: 1 ms of the first miss, and of the two that follow it nothing more
+// than the disk's own time.
+TEST(ReplayFigures, LookAheadHidesWhatTheLayerBeforeLasts) {
+  Round round = plain_round();
+  round.misses = {0, 1, 2, 0};
+  const auto pipeline_ms = [&](bool looks_ahead) {
+    round.looks_ahead = looks_ahead;
+    Series series;
+    add_figures(round, plain_with(round.misses), kCeilings, kWeights, series);
+    return 20.0 / series.at("time_over_pipeline").at(0);
+  };
+  EXPECT_DOUBLE_EQ(pipeline_ms(false), 1 + 2 + 4 + 1);
+  EXPECT_DOUBLE_EQ(pipeline_ms(true), 2 + 4 + 1);
 }
 
 }  // namespace
