@@ -148,11 +148,7 @@ void ExpertLayers::multiply_experts(uint32_t layer_index, std::span<const uint32
                                     ExpertStream::Fetch& fetch, ExpertStream& stream) {
   const Layer& layer = layers_[layer_index];
   workers_.between_tasks([&stream] { stream.poll(); });
-  for (uint32_t m = 0; m < kDown; ++m) {
-    if (!needs_preparation(layer.matrices[m]) || layer.input_of[m] != m) continue;
-    prepare_vector(context_, layer.matrices[m], layer.tables[m].get(), x_, inputs_.slots[m], 0,
-                   inputs_.max_cols);
-  }
+  prepare_inputs(layer);
   for (;;) {
     ready_.clear();
     while (!fetch.done()) {
@@ -162,11 +158,7 @@ void ExpertLayers::multiply_experts(uint32_t layer_index, std::span<const uint32
       ready_.push_back({*rank, fetch.view(*rank)});
     }
     if (ready_.empty()) break;
-    const std::array<PreparedInput, kMatrices> inputs = {input_of(layer, 0), input_of(layer, 1),
-                                                         input_of(layer, kDown)};
-    multiply_blocks(layer, ready_, 0, kDown, inputs);
-    activate(layer, ready_);
-    multiply_blocks(layer, ready_, kDown, kMatrices, inputs);
+    multiply_ready(layer);
     for (const Ready& expert : ready_) fetch.release(expert.rank);
   }
   const uint32_t hidden = layer.matrices[kDown].rows;
@@ -178,7 +170,35 @@ void ExpertLayers::multiply_experts(uint32_t layer_index, std::span<const uint32
   checksum_ = checksum_ * 31 + checksum(std::as_bytes(std::span(sum_, hidden)));
 }
 
+void ExpertLayers::sweep(uint32_t layer_index, uint32_t products, ExpertStream::Fetch& fetch,
+                         ExpertStream& stream) {
+  const Layer& layer = layers_[layer_index];
+  workers_.between_tasks([&stream] { stream.poll(); });
+  prepare_inputs(layer);
+  while (const std::optional<uint32_t> i = fetch.next()) {
+    ready_.assign(1, {.rank = 0, .view = fetch.view(*i)});
+    for (uint32_t product = 0; product < products; ++product) multiply_ready(layer);
+    fetch.release(*i);
+  }
+}
+
 uint64_t ExpertLayers::take_checksum() { return std::exchange(checksum_, 0); }
+
+void ExpertLayers::prepare_inputs(const Layer& layer) {
+  for (uint32_t m = 0; m < kDown; ++m) {
+    if (!needs_preparation(layer.matrices[m]) || layer.input_of[m] != m) continue;
+    prepare_vector(context_, layer.matrices[m], layer.tables[m].get(), x_, inputs_.slots[m], 0,
+                   inputs_.max_cols);
+  }
+}
+
+void ExpertLayers::multiply_ready(const Layer& layer) {
+  const std::array<PreparedInput, kMatrices> inputs = {input_of(layer, 0), input_of(layer, 1),
+                                                       input_of(layer, kDown)};
+  multiply_blocks(layer, ready_, 0, kDown, inputs);
+  activate(layer, ready_);
+  multiply_blocks(layer, ready_, kDown, kMatrices, inputs);
+}
 
 // Gate and up to what down reads.
 void ExpertLayers::activate(const Layer& layer, std::span<const Ready> ready) {

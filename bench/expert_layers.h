@@ -50,6 +50,8 @@ class ExpertLayers {
   // The experts of the fetch, one token's, to their sum.
   void multiply_experts(uint32_t layer, std::span<const uint32_t> experts,
                         ExpertStream::Fetch& fetch, ExpertStream& stream);
+  // All experts of the fetch in the order they come, each with one vector so many times.
+  void sweep(uint32_t layer, uint32_t products, ExpertStream::Fetch& fetch, ExpertStream& stream);
   // Of all sums since it was last asked for; the same for the same experts in the same order.
   uint64_t take_checksum();
 
@@ -70,8 +72,10 @@ class ExpertLayers {
   };
 
   void bind();
+  void prepare_inputs(const Layer& layer);
   void lay_out();
   void make_trunk(uint64_t bytes);
+  void multiply_ready(const Layer& layer);
   void activate(const Layer& layer, std::span<const Ready> ready);
   void multiply_blocks(const Layer& layer, std::span<const Ready> ready, uint32_t first_matrix,
                        uint32_t end_matrix, std::span<const PreparedInput> inputs);
