@@ -6,6 +6,7 @@
 // files and registered buffers where the kernel granted them, which saves it looking up the file
 // and pinning the pages each time.
 #include <liburing.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -33,6 +34,8 @@ constexpr unsigned kFileSlots = 1024;
 constexpr size_t kMaxBufferBytes = size_t{1} << 30;
 // And for how many.
 constexpr size_t kMaxBuffers = 1 << 14;
+// What a thread of its own is worth starting for; a multiple of the size of a huge page.
+constexpr size_t kTouchedBytes = size_t{32} << 20;
 // Pause before the kernel is asked again after it had no memory for a request.
 constexpr std::chrono::milliseconds kKernelBusyPause{1};
 
@@ -62,6 +65,22 @@ const char* setup_remedy(int error) {
       return " (raise the limit of open files, ulimit -n)";
     default:
       return "";
+  }
+}
+
+// The kernel pins memory that is registered page by page, and first clears what was never touched,
+// which is most of the time that loading a model takes. All processors do that together.
+void touch(std::span<std::byte> memory) {
+  const size_t parts = std::clamp<size_t>(memory.size() / kTouchedBytes, 1,
+                                          std::thread::hardware_concurrency() + 1u);
+  if (parts == 1) return;
+  std::vector<std::jthread> threads;
+  const size_t part_bytes =
+      (memory.size() / parts + kTouchedBytes - 1) / kTouchedBytes * kTouchedBytes;
+  for (; !memory.empty(); memory = memory.subspan(std::min(part_bytes, memory.size()))) {
+    const std::span<std::byte> part = memory.first(std::min(part_bytes, memory.size()));
+    // EINVAL before 5.14: the kernel then does it alone.
+    threads.emplace_back([part] { madvise(part.data(), part.size(), MADV_POPULATE_WRITE); });
   }
 }
 
@@ -325,6 +344,7 @@ bool UringQueue::register_buffer(std::span<std::byte> memory) {
   SLUICE_CHECK(in_flight() == 0);
   check_thread();
   std::vector<iovec> buffers = buffers_;
+  touch(memory);
   while (!memory.empty()) {
     const size_t chunk = std::min(memory.size(), kMaxBufferBytes);
     buffers.push_back({memory.data(), chunk});
