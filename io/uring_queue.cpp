@@ -71,8 +71,8 @@ const char* setup_remedy(int error) {
 // The kernel pins memory that is registered page by page, and first clears what was never touched,
 // which is most of the time that loading a model takes. All processors do that together.
 void touch(std::span<std::byte> memory) {
-  const size_t parts = std::clamp<size_t>(memory.size() / kTouchedBytes, 1,
-                                          std::thread::hardware_concurrency() + 1u);
+  const size_t processors = std::max(1u, std::thread::hardware_concurrency());
+  const size_t parts = std::clamp<size_t>(memory.size() / kTouchedBytes, 1, processors);
   if (parts == 1) return;
   std::vector<std::jthread> threads;
   const size_t part_bytes =
