@@ -13,8 +13,12 @@ namespace {
 
 constexpr uint32_t kLanes = 16;
 
-// Accumulators of one matmul tile: 4 rows of 4 vectors fill half of the 32 registers.
+// Accumulators of one matmul tile: 4 rows of 4 vectors fill half of the 32 registers. Of short rows
+// 2 and 8 vectors, which stay in the first-level cache: the rows are what must be converted.
 constexpr uint32_t kTileRows = 4;
+constexpr uint32_t kWideTileRows = 2, kWideTileCols = 512;
+// Of attention's sums of values.
+constexpr uint32_t kValueSums = 16;
 // Vectors that share one decoding of TurboQuant codes.
 constexpr uint32_t kCodeVectors = 8;
 
@@ -37,6 +41,15 @@ inline Lanes load_first(const float* from, size_t count) {
   return {_mm512_maskz_loadu_ps(first_lanes(count), from)};
 }
 inline void store(float* to, Lanes a) { _mm512_storeu_ps(to, a.v); }
+// Two lanes each, at places that lie `stride` floats apart.
+inline void store_pairs(float* to, size_t stride, Lanes a) {
+  const __m128 parts[4] = {_mm512_castps512_ps128(a.v), _mm512_extractf32x4_ps(a.v, 1),
+                           _mm512_extractf32x4_ps(a.v, 2), _mm512_extractf32x4_ps(a.v, 3)};
+  for (size_t i = 0; i < 4; ++i) {
+    _mm_storel_pi(reinterpret_cast<__m64*>(to + 2 * i * stride), parts[i]);
+    _mm_storeh_pi(reinterpret_cast<__m64*>(to + (2 * i + 1) * stride), parts[i]);
+  }
+}
 inline void store_first(float* to, Lanes a, size_t count) {
   _mm512_mask_storeu_ps(to, first_lanes(count), a.v);
 }
@@ -102,6 +115,31 @@ inline void store_halves_first(std::byte* to, __m256i halves, size_t count) {
 inline __m128 quarter(Lanes a) {
   const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
   return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+}
+
+// The sums of a tile's registers, [row][vector], to y of the first row and vector. Each halving
+// pairs registers, so that its additions are of whole ones.
+inline void store_sums(const Lanes (&of)[2][8], float* y, size_t y_stride) {
+  constexpr uint32_t kOrder[16] = {0, 2, 1, 3, 8, 10, 9, 11, 4, 6, 5, 7, 12, 14, 13, 15};
+  __m512 all[16], a[8], b[4], c[2];
+  for (uint32_t i = 0; i < 16; ++i) all[kOrder[i]] = of[i % 2][i / 2].v;
+  for (int i = 0; i < 8; ++i) {
+    a[i] = _mm512_add_ps(_mm512_shuffle_f32x4(all[i], all[i + 8], 0b01'00'01'00),
+                         _mm512_shuffle_f32x4(all[i], all[i + 8], 0b11'10'11'10));
+  }
+  for (int i = 0; i < 4; ++i) {
+    b[i] = _mm512_add_ps(_mm512_shuffle_f32x4(a[i], a[i + 4], 0b10'00'10'00),
+                         _mm512_shuffle_f32x4(a[i], a[i + 4], 0b11'01'11'01));
+  }
+  for (int i = 0; i < 2; ++i) {
+    const __m512d first = _mm512_castps_pd(b[i]), second = _mm512_castps_pd(b[i + 2]);
+    c[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(first, second)),
+                         _mm512_castpd_ps(_mm512_unpackhi_pd(first, second)));
+  }
+  // Lane i is now the sum of all[kOrder[i]].
+  store_pairs(y, y_stride,
+              {_mm512_add_ps(_mm512_shuffle_ps(c[0], c[1], 0b10'00'10'00),
+                             _mm512_shuffle_ps(c[0], c[1], 0b11'01'11'01))});
 }
 
 // Stage kDistance = 1, 2, 4 or 8 of a Walsh–Hadamard transform within the register: a + b and a - b

@@ -50,8 +50,7 @@ inline void add_values(const AttentionTask& task, uint32_t head, uint32_t t_begi
 template <typename Values, uint32_t kHeads>
 inline void add_values_of_heads(const AttentionTask& task, uint32_t head, uint32_t t_begin,
                                 uint32_t t_end) {
-  // Eight accumulators hide the latency of fma, be they of several heads or of one.
-  constexpr uint32_t kBlocks = 4 / kHeads;
+  constexpr uint32_t kBlocks = kHeads == 1 ? 4 : kValueSums / kHeads;
   const auto put = [](float* to, Lanes a) { store(to, a); };
   const auto get = [](const float* from) { return load(from); };
   const size_t width = value_width(task);
@@ -97,6 +96,9 @@ inline void attend(const AttentionTask& task) {
   for (uint32_t t = 0; t < task.positions;) {
     const uint32_t end = task.positions - t > positions ? t + positions : task.positions;
     uint32_t head = 0;
+    if constexpr (kValueSums > 8) {
+      for (; task.heads - head >= 8; head += 8) add_values_of_heads<Values, 8>(task, head, t, end);
+    }
     for (; task.heads - head >= 4; head += 4) add_values_of_heads<Values, 4>(task, head, t, end);
     for (; head < task.heads; ++head) add_values_of_heads<Values, 1>(task, head, t, end);
     t = end;

@@ -84,6 +84,9 @@ inline void tile(const std::byte* weights, uint32_t cols, const float* x, size_t
         [i, rest](const std::byte* row) { return Weights::first(row + i * Weights::kBytes, rest); },
         [i, rest](const float* vector) { return load_first(vector + i, rest); });
   }
+  if constexpr (kRows == 2) {
+    return store_sums(lanes, y, y_stride);
+  }
   for (uint32_t v = 0; v < kVectors; ++v) {
     if constexpr (kRows == 4) {
       _mm_storeu_ps(y + v * y_stride, sum_each(lanes[0][v], lanes[1][v], lanes[2][v], lanes[3][v]));
@@ -97,19 +100,25 @@ inline void tile(const std::byte* weights, uint32_t cols, const float* x, size_t
 template <typename Weights>
 inline void matmul_floats(const std::byte* data, uint32_t cols, const MatmulTask& task,
                           const float* x, float* y) {
-  constexpr uint32_t kRows = 4, kVectors = 4;
+  constexpr uint32_t kRows = 4;
   const size_t row_bytes = size_t{cols} * Weights::kBytes;
   uint32_t row = task.row_begin;
   for (; task.row_end - row >= kRows; row += kRows) {
     const std::byte* weights = data + row * row_bytes;
     uint32_t v = 0;
-    for (; task.vectors - v >= kVectors; v += kVectors) {
-      for (uint32_t r = 0; r < kRows; r += kTileRows) {
-        tile<Weights, kTileRows, kVectors>(weights + r * row_bytes, cols,
-                                           x + size_t{v} * task.x_stride, task.x_stride,
-                                           y + size_t{v} * task.y_stride + row + r, task.y_stride);
+    const auto multiply = [&]<uint32_t kTile, uint32_t kVectors>() {
+      for (; task.vectors - v >= kVectors; v += kVectors) {
+        for (uint32_t r = 0; r < kRows; r += kTile) {
+          tile<Weights, kTile, kVectors>(weights + r * row_bytes, cols,
+                                         x + size_t{v} * task.x_stride, task.x_stride,
+                                         y + size_t{v} * task.y_stride + row + r, task.y_stride);
+        }
       }
+    };
+    if constexpr (kWideTileRows > 0) {
+      if (cols <= kWideTileCols) multiply.template operator()<kWideTileRows, 8>();
     }
+    multiply.template operator()<kTileRows, 4>();
     for (; v < task.vectors; ++v) {
       tile<Weights, kRows, 1>(weights, cols, x + size_t{v} * task.x_stride, task.x_stride,
                               y + size_t{v} * task.y_stride + row, task.y_stride);

@@ -162,7 +162,7 @@ TEST_P(TableAttention, HasTheBitsOfTheScalarTable) {
   Random random(3);
   for (const KvFormat format : {KvFormat::f32, KvFormat::f16}) {
     for (const uint32_t head_dim : {2u, 6u, 16u, 24u, 46u, 64u, 80u, 128u, 192u, 256u}) {
-      for (const uint32_t heads : {1u, 3u, 4u, 7u}) {
+      for (const uint32_t heads : {1u, 3u, 4u, 7u, 8u, 13u}) {
         const uint32_t positions = random.between(1, 150);
         Inputs inputs(random, format, head_dim, heads, positions);
         EXPECT_TRUE(same_bits(inputs.attend(scalar()), inputs.attend(tested())))
