@@ -48,13 +48,13 @@ Activations Activations::layout(Arena& arena, const ModelConfig& config, const R
     if (config.shared_intermediate > 0) a.shared = arena.take<float>(chunk * config.hidden);
     if (config.expert_latent > 0) a.latent = arena.take<float>(chunk * config.expert_latent);
     a.expert_rows = arena.take<float>(chunk * config.experts_per_token * config.expert_width());
-    a.gathered = arena.take<float>(uint64_t{a.mlp_vectors} * config.expert_width());
     a.chosen = arena.take<uint32_t>(chunk * config.experts_per_token);
     a.chosen_weights = arena.take<float>(chunk * config.experts_per_token);
     a.foreseen_input = arena.take<float>(config.hidden);
     a.foreseen_weights = arena.take<float>(config.experts_per_token);
     a.foreseen = arena.take<uint32_t>(config.experts_per_token);
     a.pairs = arena.take<uint32_t>(chunk * config.experts_per_token);
+    a.places = arena.take<uint32_t>(chunk * config.experts_per_token);
     a.first_pair = arena.take<uint32_t>(uint64_t{config.experts} + 1);
     a.gathered_inputs =
         InputScratch::layout(arena, a.mlp_vectors, std::max(config.expert_width(), mlp_width));

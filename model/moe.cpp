@@ -1,7 +1,6 @@
 #include "model/moe.h"
 
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 #include <utility>
 
@@ -112,6 +111,7 @@ void Moe::forward(const float* x, Run& run, float* y) const {
       ready.push_back({.fetch_index = *i,
                        .expert = expert,
                        .first_row = 0,
+                       .first_pair = a.first_pair[expert],
                        .count = count,
                        .matrices = stored_});
       const ExpertView view = fetch.view(*i);
@@ -161,7 +161,7 @@ void Moe::report_routing(const Run& run) const {
 }
 
 // Sorts the (token, rank) pairs by expert: pairs[first_pair[e] .. first_pair[e + 1]), tokens
-// ascending.
+// ascending; places[pair] is where each pair is.
 void Moe::group_pairs(Run& run) const {
   Activations& a = *run.activations;
   const uint32_t pair_count = run.tokens * top_k_;
@@ -172,7 +172,8 @@ void Moe::group_pairs(Run& run) const {
   // starts.
   for (uint32_t pair = pair_count; pair-- > 0;) {
     const uint32_t e = a.chosen[pair];
-    a.pairs[--a.first_pair[e + 1]] = pair;
+    a.places[pair] = --a.first_pair[e + 1];
+    a.pairs[a.places[pair]] = pair;
   }
   std::rotate(a.first_pair, a.first_pair + 1, a.first_pair + experts_ + 1);
   a.first_pair[experts_] = pair_count;
@@ -217,16 +218,25 @@ void Moe::compute(std::span<Ready> ready, const float* x, Run& run) const {
   }
 
   // Each expert's tokens side by side.
-  uint32_t rows = 0;
+  std::vector<uint32_t> pairs;  // of the rows
   for (Ready& expert : ready) {
-    expert.first_row = rows;
-    for (uint32_t i = 0; i < expert.count; ++i, ++rows) {
-      const uint32_t token = a.pairs[a.first_pair[expert.expert] + i] / top_k_;
-      for (uint32_t m = 0; m < down_; ++m) {
-        if (input_of_[m] != m) continue;
-        gather_vector(stored_[m], inputs[m], token, gathered.slots[m], rows, gathered.max_cols);
-      }
+    expert.first_row = static_cast<uint32_t>(pairs.size());
+    const uint32_t* first = a.pairs + expert.first_pair;
+    pairs.insert(pairs.end(), first, first + expert.count);
+  }
+  const auto rows = static_cast<uint32_t>(pairs.size());
+  const auto gather = [&](uint32_t row, uint32_t) {
+    for (uint32_t m = 0; m < down_; ++m) {
+      if (input_of_[m] != m) continue;
+      gather_vector(stored_[m], inputs[m], pairs[row] / top_k_, gathered.slots[m], row,
+                    gathered.max_cols);
     }
+  };
+  if (run.tokens == 1) {
+    // Less than waking another thread.
+    for (uint32_t row = 0; row < rows; ++row) gather(row, 0);
+  } else {
+    context.workers->run(rows, gather);
   }
   for (uint32_t m = 0; m < down_; ++m) {
     inputs[m] = gathered_input(inputs[m], gathered.slots[input_of_[m]], gathered.max_cols);
@@ -244,24 +254,24 @@ void Moe::compute(std::span<Ready> ready, const float* x, Run& run) const {
   inputs[down_] = prepared_input(context, stored_[down_], tables_[down_].get(), activated, width_,
                                  gathered.slots[down_], gathered.max_cols);
   std::array<float*, kMaxProjections> outputs{};
-  outputs[down_] = a.gathered;
+  outputs[down_] = a.expert_rows;
   multiply_blocks(ready, down_, down_ + 1, inputs, run, outputs);
 }
 
 // Matrices [first_matrix, end_matrix) of the experts that are ready times their gathered inputs, to
-// outputs[matrix], [rows, the matrix' rows]; those of down go on to their pairs' places.
+// outputs[matrix], [rows, the matrix' rows]; those of down to all experts' rows, [pairs].
 void Moe::multiply_blocks(std::span<const Ready> ready, uint32_t first_matrix, uint32_t end_matrix,
                           std::span<const PreparedInput> inputs, Run& run,
                           const std::array<float*, kMaxProjections>& outputs) const {
   const ComputeContext& context = run.compute;
-  const Activations& a = *run.activations;
   const std::vector<Block> tasks =
       blocks(ready, first_matrix, end_matrix, context.workers->threads());
   context.workers->run(static_cast<uint32_t>(tasks.size()), [&](uint32_t task, uint32_t) {
     const Block& block = tasks[task];
     const Ready& expert = ready[block.ready];
     const uint32_t stride = stored_[block.matrix].rows;
-    float* out = outputs[block.matrix] + uint64_t{expert.first_row} * stride;
+    const uint64_t row = block.matrix == down_ ? expert.first_pair : expert.first_row;
+    float* out = outputs[block.matrix] + row * stride;
     multiply(context, expert.matrices[block.matrix],
              {.row_begin = block.begin,
               .row_end = block.end,
@@ -269,13 +279,6 @@ void Moe::multiply_blocks(std::span<const Ready> ready, uint32_t first_matrix, u
               .y_stride = stride},
              skip_vectors(inputs[block.matrix], expert.first_row), out);
     add_bias(context, block, expert, out);
-    if (block.matrix != down_) return;
-    for (uint32_t i = 0; i < expert.count; ++i) {
-      const uint32_t pair = a.pairs[a.first_pair[expert.expert] + i];
-      std::memcpy(a.expert_rows + uint64_t{pair} * inputs_ + block.begin,
-                  out + uint64_t{i} * inputs_ + block.begin,
-                  (block.end - block.begin) * sizeof(float));
-    }
   });
 }
 
@@ -327,8 +330,8 @@ void Moe::sum_experts(Run& run, float* y) const {
     std::fill(out, out + inputs_, 0.0f);
     for (uint32_t j = 0; j < top_k_; ++j) {
       const uint64_t pair = uint64_t{t} * top_k_ + j;
-      run.compute.kernels->add_scaled(a.chosen_weights[pair], a.expert_rows + pair * inputs_,
-                                      inputs_, out);
+      run.compute.kernels->add_scaled(
+          a.chosen_weights[pair], a.expert_rows + uint64_t{a.places[pair]} * inputs_, inputs_, out);
     }
   });
   if (form_.latent) {

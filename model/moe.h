@@ -59,12 +59,13 @@ class Moe final : public Block {
   // last is down.
   using Matrices = std::array<kernels::Matrix, kMaxProjections>;
 
-  // An expert whose bytes are at hand, and its pairs: rows [first_row, first_row + count) of the
-  // gathered arrays.
+  // An expert whose bytes are at hand, and its pairs: `count` from first_pair on, which are rows
+  // from first_row on of the gathered arrays.
   struct Ready {
     uint32_t fetch_index = 0;
     uint32_t expert = 0;
     uint32_t first_row = 0;
+    uint32_t first_pair = 0;
     uint32_t count = 0;
     Matrices matrices;
   };

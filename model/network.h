@@ -58,14 +58,14 @@ struct Activations {
   float* shared = nullptr;           // [chunk, hidden]: the shared experts' output
   float* latent = nullptr;           // [chunk, expert_latent]: the experts' input, then their sum
   // expert_width: of what routed experts read and write.
-  float* expert_rows = nullptr;  // [chunk * experts_per_token, expert_width]: every expert's output
-  float* gathered = nullptr;     // [mlp_vectors, expert_width]: outputs of the experts at hand
+  float* expert_rows = nullptr;  // [chunk * experts_per_token, expert_width]: outputs, as in pairs
   uint32_t* chosen = nullptr;    // [chunk, experts_per_token]: expert ids in router order
   float* chosen_weights = nullptr;    // [chunk, experts_per_token]
   float* foreseen_input = nullptr;    // [hidden]: what the next layer of experts will about read
   float* foreseen_weights = nullptr;  // [experts_per_token]
   uint32_t* foreseen = nullptr;       // [experts_per_token]: what it will likely choose
-  uint32_t* pairs = nullptr;  // [chunk * experts_per_token]: token * k + rank, grouped by expert
+  uint32_t* pairs = nullptr;   // [chunk * experts_per_token]: token * k + rank, grouped by expert
+  uint32_t* places = nullptr;  // [chunk * experts_per_token]: where in pairs each pair is
   uint32_t* first_pair = nullptr;  // [experts + 1]: where each expert's pairs start
   InputScratch inputs;             // of the network's own matrices, [chunk]
   InputScratch gathered_inputs;    // of the experts at hand, [mlp_vectors]
