@@ -3,7 +3,7 @@
 #
 #   tools/install_dependencies.sh build          compiler and libraries of the programs
 #   tools/install_dependencies.sh build tests    ... and what the tests and benches need
-#   tools/install_dependencies.sh build tests ci ... and the second compiler, formatter and linter
+#   tools/install_dependencies.sh build tests ci ... and the second compiler, lld, formatter, linter
 #
 # Runs as root or through sudo. Where nothing is missing it needs neither, nor a network.
 set -euo pipefail
@@ -11,7 +11,7 @@ set -euo pipefail
 build=(g++ cmake ninja-build pkg-config liburing-dev nlohmann-json3-dev libtbb-dev libcli11-dev
        libpcre2-dev libutf8proc-dev libxxhash-dev libsentencepiece-dev)
 tests=(libgtest-dev libgmock-dev libbenchmark-dev libeigen3-dev)
-ci=(clang clang-format clang-tidy libclang-rt-14-dev)
+ci=(clang clang-format clang-tidy libclang-rt-14-dev lld)
 
 packages=()
 for set in "$@"; do
