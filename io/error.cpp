@@ -1,14 +1,44 @@
 #include "io/error.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstddef>
 #include <system_error>
 
 namespace sluice {
+namespace {
+
+template <class Number, class... Form>
+std::string_view digits_of(Number number, std::array<char, 32>& digits, Form... form) {
+  char* const end = std::to_chars(digits.begin(), digits.end(), number, form...).ptr;
+  return {digits.begin(), end};
+}
+
+}  // namespace
+
+Error::Part::Part(long long number) : text_(digits_of(number, digits_)) {}
+Error::Part::Part(unsigned long long number) : text_(digits_of(number, digits_)) {}
+Error::Part::Part(double number)
+    : text_(digits_of(number, digits_, std::chars_format::general, 6)) {}
+
+std::string Error::join(std::initializer_list<Part> parts) {
+  std::string message;
+  for (const Part& part : parts) message += part.text();
+  return message;
+}
 
 std::string errno_text(int error) {
   // std::error_code goes through strerror_r; strerror itself may share one buffer between threads.
   return std::generic_category().message(error) + " (errno " + std::to_string(error) + ")";
+}
+
+std::string in_quotes(std::string_view text) {
+  std::string result = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') result += '\\';
+    result += c;
+  }
+  return result + '"';
 }
 
 std::string excerpt(std::string_view text) {

@@ -119,7 +119,7 @@ AddedTokens::AddedTokens(const json& list, const Normalizer& normalizer,
 void AddedTokens::add(AddedToken&& parsed, const Normalizer& normalizer, const std::string& where) {
   const AddedToken& token = tokens_.emplace_back(std::move(parsed));
   if (!by_content_.emplace(token.content, &token).second) {
-    throw Error(where, ": the content ", quoted(token.content), " is given twice");
+    throw Error(where, ": the content ", in_quotes(token.content), " is given twice");
   }
   by_id_.insert_or_assign(token.id, &token);
   if (token.single_word && !word_character_) {

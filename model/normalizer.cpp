@@ -108,7 +108,7 @@ void Normalizer::add(const json& component, const std::string& where) {
     const auto& rule = std::get<ReplaceRule>(steps_.emplace_back(ReplaceRule(component, where)));
     growth_ = combined_growth(growth_, rule.growth(), where);
   } else {
-    throw Error(where, ": a normalizer of type ", quoted(type),
+    throw Error(where, ": a normalizer of type ", in_quotes(type),
                 "; expected Sequence, NFC, NFD, NFKC, NFKD, Prepend or Replace");
   }
 }

@@ -34,7 +34,7 @@ void PostProcessor::add(const json& component, const std::string& where) {
   } else if (type == "TemplateProcessing") {
     add_template(component, where);
   } else if (type != "ByteLevel") {
-    throw Error(where, ": a post-processor of type ", quoted(type),
+    throw Error(where, ": a post-processor of type ", in_quotes(type),
                 "; expected Sequence, TemplateProcessing or ByteLevel");
   }
 }
@@ -50,7 +50,7 @@ void PostProcessor::add_template(const json& component, const std::string& where
     if (const auto special = piece.object("SpecialToken")) {
       const std::string name = special->required_text("id");
       const auto token = specials ? specials->object(name.c_str()) : std::nullopt;
-      if (!token) throw Error(place, ": special_tokens does not tell the ids of ", quoted(name));
+      if (!token) throw Error(place, ": special_tokens does not tell the ids of ", in_quotes(name));
       auto& side = text_seen ? result.behind : result.before;
       for (const uint64_t id : token->counts("ids", {0, kMaxTokenId - 1}, kMaxIdsPerPiece)) {
         side.push_back(static_cast<uint32_t>(id));
@@ -58,7 +58,7 @@ void PostProcessor::add_template(const json& component, const std::string& where
     } else if (const auto sequence = piece.object("Sequence")) {
       const std::string id = sequence->required_text("id");
       if (id != "A" || std::exchange(text_seen, true)) {
-        throw Error(place, ": the text ", quoted(id), "; expected \"A\", once");
+        throw Error(place, ": the text ", in_quotes(id), "; expected \"A\", once");
       }
     } else {
       throw Error(place, " is neither a SpecialToken nor a Sequence");

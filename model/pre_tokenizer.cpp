@@ -82,7 +82,7 @@ void PreTokenizer::add(const json& component, const std::string& where) {
     steps_.emplace_back(Split{SplitRegex("\\p{N}", SplitRegex::Syntax::regex, where),
                               individual ? Behavior::isolated : Behavior::contiguous, false});
   } else {
-    throw Error(where, ": a pre-tokenizer of type ", quoted(type),
+    throw Error(where, ": a pre-tokenizer of type ", in_quotes(type),
                 "; expected Sequence, Split, ByteLevel, Metaspace or Digits");
   }
 }
@@ -100,7 +100,7 @@ void PreTokenizer::add_split(const json& component, const std::string& where) {
   const auto behavior = std::find_if(std::begin(kBehaviors), std::end(kBehaviors),
                                      [&](const auto& known) { return known.first == name; });
   if (behavior == std::end(kBehaviors)) {
-    throw Error(where, ": a Split of behavior ", quoted(name),
+    throw Error(where, ": a Split of behavior ", in_quotes(name),
                 "; expected Isolated, Contiguous, Removed, MergedWithPrevious or MergedWithNext");
   }
   steps_.emplace_back(Split{parse_pattern(component, where), behavior->second,
@@ -122,13 +122,13 @@ void PreTokenizer::add_metaspace(const json& component, const std::string& where
   const JsonObject object(component, where);
   const std::string mark = object.text("replacement").value_or("▁");
   if (mark.empty() || utf8_length(mark[0]) != mark.size()) {
-    throw Error(where, ": the replacement ", quoted(mark), " is not one character");
+    throw Error(where, ": the replacement ", in_quotes(mark), " is not one character");
   }
   const bool add_prefix = object.boolean("add_prefix_space").value_or(true);
   const std::string scheme =
       object.text("prepend_scheme").value_or(add_prefix ? "always" : "never");
   if (scheme != "always" && scheme != "first" && scheme != "never") {
-    throw Error(where, ": a prepend_scheme of ", quoted(scheme),
+    throw Error(where, ": a prepend_scheme of ", in_quotes(scheme),
                 "; expected always, first or never");
   }
   steps_.emplace_back(Spaces{mark});

@@ -39,7 +39,7 @@ TokenTable read_tokens(const SentencePieceProcessor& model, const std::string& p
     if (tokens.add(model.IdToPiece(id), static_cast<uint32_t>(id)) == TokenTable::Added::yes) {
       continue;
     }
-    throw Error(path, ": the piece ", quoted(model.IdToPiece(id)), " is given twice");
+    throw Error(path, ": the piece ", in_quotes(model.IdToPiece(id)), " is given twice");
   }
   return tokens;
 }
@@ -69,7 +69,7 @@ json list_added_tokens(const SentencePieceProcessor& model, const json& config,
     const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
     if (error != std::errc{} || end != key.data() + key.size() || id >= kMaxTokenId ||
         !token.is_object()) {
-      throw Error(path, ": added_tokens_decoder: ", quoted(key), " is no id with a token");
+      throw Error(path, ": added_tokens_decoder: ", in_quotes(key), " is no id with a token");
     }
     const bool known =
         id < static_cast<uint32_t>(model.GetPieceSize()) &&

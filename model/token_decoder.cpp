@@ -224,7 +224,7 @@ class Metaspace : public TokenStage {
 std::string required_character(const JsonObject& object, const char* key) {
   std::string character = object.required_text(key);
   if (character.empty() || utf8_length(character[0]) != character.size()) {
-    throw Error(object.what(), ": ", key, " is ", quoted(character), "; expected one character");
+    throw Error(object.what(), ": ", key, " is ", in_quotes(character), "; expected one character");
   }
   return character;
 }
@@ -272,7 +272,7 @@ void TokenDecoder::add(const json& component, const std::string& where) {
       return std::make_unique<Metaspace>(std::move(next), mark, strip_first);
     });
   } else {
-    throw Error(where, ": a decoder of type ", quoted(type),
+    throw Error(where, ": a decoder of type ", in_quotes(type),
                 "; expected Sequence, ByteLevel, ByteFallback, Fuse, Strip, Replace or Metaspace");
   }
   if (stages_.size() > kMaxStages) {

@@ -32,11 +32,11 @@ Bpe make_bpe(TokenizerJson& file, const std::string& path) {
   const std::string where = path + ": model";
   const JsonObject model(member(file.rest, "model"), where);
   const std::string type = model.text("type").value_or("BPE");
-  if (type != "BPE") throw Error(where, ": a model of type ", quoted(type), "; expected BPE");
+  if (type != "BPE") throw Error(where, ": a model of type ", in_quotes(type), "; expected BPE");
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     const std::string affix = model.text(key).value_or("");
     if (!affix.empty()) {
-      throw Error(where, ": ", key, " is ", quoted(affix), ", which Sluice does not support");
+      throw Error(where, ": ", key, " is ", in_quotes(affix), ", which Sluice does not support");
     }
   }
   if (model.real("dropout", {0, 1}).value_or(0) != 0) {

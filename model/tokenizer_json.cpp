@@ -126,7 +126,7 @@ class Reader : public nlohmann::json_sax<json> {
   template <class Value>
   json* put(Value&& value, const char* what) {
     if (part_ == Part::vocabulary) {
-      throw Error(path_, ": model.vocab: the id of ", quoted(key_), " is ", what,
+      throw Error(path_, ": model.vocab: the id of ", in_quotes(key_), " is ", what,
                   "; expected an integer below ", kMaxTokenId);
     }
     if (part_ == Part::merges) refuse_merge();
@@ -171,10 +171,10 @@ class Reader : public nlohmann::json_sax<json> {
       case TokenTable::Added::yes:
         return;
       case TokenTable::Added::text_taken:
-        throw Error(path_, ": model.vocab: the token ", quoted(key_), " is given twice");
+        throw Error(path_, ": model.vocab: the token ", in_quotes(key_), " is given twice");
       case TokenTable::Added::id_taken:
-        throw Error(path_, ": model.vocab: the id ", id, " is given twice, to ", quoted(key_),
-                    " and to ", quoted(result_.tokens.text(static_cast<uint32_t>(id))));
+        throw Error(path_, ": model.vocab: the id ", id, " is given twice, to ", in_quotes(key_),
+                    " and to ", in_quotes(result_.tokens.text(static_cast<uint32_t>(id))));
     }
   }
 
@@ -222,7 +222,7 @@ MergeTable resolve(const MergeTexts& merges, const TokenTable& tokens, const std
     const auto id_of = [&](std::string_view text) {
       const auto id = tokens.find(text);
       if (!id) {
-        throw Error(path, ": model.merges[", rank, "] needs the token ", quoted(text),
+        throw Error(path, ": model.merges[", rank, "] needs the token ", in_quotes(text),
                     ", which model.vocab lacks");
       }
       return *id;
