@@ -27,6 +27,7 @@
 #include "cache/slab.h"
 #include "io/direct_file.h"
 #include "io/error.h"
+#include "io/json_text.h"
 
 namespace sluice::bench {
 namespace {
@@ -139,7 +140,7 @@ void run(Settings settings) {
   } else {
     result["disk"] = measure_disk(settings, settings.file);
   }
-  if (settings.json) std::cout << result.dump(2) << "\n";
+  if (settings.json) std::cout << json_text(result, 2) << "\n";
 }
 
 }  // namespace

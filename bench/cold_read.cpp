@@ -31,6 +31,7 @@
 #include "bench/ceiling.h"
 #include "cache/slab.h"
 #include "io/error.h"
+#include "io/json_text.h"
 #include "io/read_queue.h"
 #include "stream/expert_stream.h"
 
@@ -83,7 +84,7 @@ class HeaderWriter {
   }
   std::string finish(uint64_t file_bytes) {
     add("rest", DType::u8, {file_bytes - kHeaderBytes - end_});
-    std::string text = json_.dump();
+    std::string text = json_text(json_);
     const uint64_t header_bytes = kHeaderBytes - sizeof(uint64_t);
     if (text.size() > header_bytes) throw Error("too many experts: lower --file-mb");
     text.resize(header_bytes, ' ');
@@ -242,7 +243,7 @@ std::optional<double> read_with_fio(const std::string& path, const std::string& 
     char buffer[4096];
     for (size_t n; (n = std::fread(buffer, 1, sizeof buffer, pipe)) > 0;) output.append(buffer, n);
     if (pclose(pipe) != 0) continue;
-    const auto json = nlohmann::json::parse(output, nullptr, /*allow_exceptions=*/false);
+    const auto json = json_from(output, nullptr, /*allow_exceptions=*/false);
     if (json.is_discarded()) continue;
     const double bytes_per_second = json["jobs"][0]["read"]["bw_bytes"].get<double>();
     if (bytes_per_second > 0) return bytes_per_second / 1e6;
@@ -344,12 +345,12 @@ void run(Settings settings) {
   }
   rows.push_back(run_case(stacked_case(file_bytes), bench_file, settings));
   if (settings.json) {
-    std::cout << nlohmann::json{{"bench", "cold_read"},
-                                {"direct", file.direct()},
-                                {"depth", settings.depth},
-                                {"rounds", settings.rounds},
-                                {"cases", rows}}
-                     .dump(2)
+    std::cout << json_text(nlohmann::json{{"bench", "cold_read"},
+                                          {"direct", file.direct()},
+                                          {"depth", settings.depth},
+                                          {"rounds", settings.rounds},
+                                          {"cases", rows}},
+                           2)
               << "\n";
   }
 }

@@ -35,6 +35,7 @@
 #include "bench/routing_generator.h"
 #include "bench/synthetic_records.h"
 #include "io/error.h"
+#include "io/json_text.h"
 #include "model/machine.h"
 #include "tools/command_line.h"
 #include "tools/engine_options.h"
@@ -287,20 +288,20 @@ void run(Settings settings) {
     rows.push_back(replay_share(share, work, layers, machine, settings));
   }
   if (settings.json) {
-    std::cout << nlohmann::json{{"bench", "decode_replay"},
-                                {"preset", preset.name},
-                                {"layers", source.layers()},
-                                {"experts", source.experts()},
-                                {"expert_bytes", source.expert_bytes()},
-                                {"threads", layers.threads()},
-                                {"depth", settings.depth},
-                                {"direct", layers.largest_file().direct()},
-                                {"recall", settings.recall},
-                                {"trunk_mb", settings.trunk_mb},
-                                {"rounds", settings.rounds},
-                                {"tokens", settings.tokens},
-                                {"shares", rows}}
-                     .dump(2)
+    std::cout << json_text(nlohmann::json{{"bench", "decode_replay"},
+                                          {"preset", preset.name},
+                                          {"layers", source.layers()},
+                                          {"experts", source.experts()},
+                                          {"expert_bytes", source.expert_bytes()},
+                                          {"threads", layers.threads()},
+                                          {"depth", settings.depth},
+                                          {"direct", layers.largest_file().direct()},
+                                          {"recall", settings.recall},
+                                          {"trunk_mb", settings.trunk_mb},
+                                          {"rounds", settings.rounds},
+                                          {"tokens", settings.tokens},
+                                          {"shares", rows}},
+                           2)
               << "\n";
   }
 }

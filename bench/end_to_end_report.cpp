@@ -9,6 +9,7 @@
 #include <numeric>
 #include <set>
 
+#include "io/json_text.h"
 #include "model/plan.h"
 #include "stream/trace_statistics.h"
 #include "tools/program.h"
@@ -263,7 +264,7 @@ std::string end_to_end_json(const EndToEndReport& report) {
                                {"memory_gb_per_second_by_threads", memory}}},
                              {"rows", rows}};
   // A directory's name may be any bytes.
-  return json.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+  return json_text(json, 2, ordered_json::error_handler_t::replace) + "\n";
 }
 
 std::string end_to_end_svg(const EndToEndReport& report) {

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "io/error.h"
+#include "io/json_text.h"
 
 namespace sluice {
 namespace {
@@ -291,7 +292,7 @@ SyntheticModel hybrid_model(const SyntheticOptions& options) {
   t.add(model + (nemotron ? "norm_f.weight" : "norm.weight"), {s.hidden});
   t.matrix("lm_head", s.vocabulary, s.hidden);
   const Json config = qwen ? qwen_config(s) : nemotron ? nemotron_config(s) : gpt_oss_config(s);
-  return {t.take(), config.dump(2) + "\n"};
+  return {t.take(), json_text(config, 2) + "\n"};
 }
 
 }  // namespace sluice

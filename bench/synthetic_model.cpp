@@ -7,6 +7,7 @@
 
 #include "bench/synthetic_hybrids.h"
 #include "io/error.h"
+#include "io/json_text.h"
 #include "kernels/kernels.h"
 
 namespace sluice {
@@ -258,7 +259,7 @@ SyntheticModel synthetic_model(const SyntheticOptions& options) {
   builder.add_plain("lm_head.weight", {shape.vocabulary, shape.hidden});
   const Json config =
       deepseek ? deepseek_config(shape, options.format) : qwen_config(shape, options.format);
-  return {builder.take(), config.dump(2) + "\n"};
+  return {builder.take(), json_text(config, 2) + "\n"};
 }
 
 }  // namespace sluice

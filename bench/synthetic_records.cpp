@@ -8,6 +8,7 @@
 #include "bench/bench_file.h"
 #include "bench/synthetic_model.h"
 #include "io/error.h"
+#include "io/json_text.h"
 #include "kernels/codec.h"
 #include "kernels/tiles.h"
 #include "model/config.h"
@@ -39,7 +40,7 @@ std::string config_text(const RecordsShape& shape) {
       {"max_position_embeddings", 4096},
       {"quantization", {{"mode", "turboquant"}, {"bits", shape.bits}, {"group_size", shape.group}}},
   };
-  return config.dump(2) + "\n";
+  return json_text(config, 2) + "\n";
 }
 
 RecordTable record_table(const RecordsShape& shape,

@@ -8,6 +8,7 @@
 
 #include "io/check.h"
 #include "io/error.h"
+#include "io/json_text.h"
 #include "io/posix_file.h"
 
 namespace sluice {
@@ -118,7 +119,7 @@ WeightMap read_index(const std::string& path) {
   }
   WeightMap weight_map;
   IndexHandler handler(weight_map, path);
-  const bool whole = nlohmann::json::sax_parse(text, &handler);
+  const bool whole = sax_parse_json(text, handler);
   SLUICE_CHECK(whole);  // the handler throws, it never stops the parser
   if (!handler.found()) throw Error(path, ": has no \"weight_map\"");
   if (weight_map.empty()) throw Error(path, ": its \"weight_map\" is empty");

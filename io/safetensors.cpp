@@ -8,6 +8,7 @@
 
 #include "io/check.h"
 #include "io/error.h"
+#include "io/json_text.h"
 #include "io/posix_file.h"
 
 namespace sluice {
@@ -367,7 +368,7 @@ SafetensorsHeader parse_safetensors_header(std::string_view json, uint64_t file_
   SafetensorsHeader header;
   header.file_bytes = file_bytes;
   HeaderHandler handler(header, data_begin, path);
-  const bool whole = nlohmann::json::sax_parse(json, &handler);
+  const bool whole = sax_parse_json(json, handler);
   SLUICE_CHECK(whole);  // the handler throws, it never stops the parser
   check_names_unique(header.tensors, path);
   // Tensors of no bytes sort before the one that begins where they lie.

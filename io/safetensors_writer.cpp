@@ -5,6 +5,7 @@
 
 #include "io/check.h"
 #include "io/error.h"
+#include "io/json_text.h"
 
 namespace sluice {
 namespace {
@@ -12,7 +13,7 @@ namespace {
 // Quoted and escaped. Throws Error if it is not UTF-8, which JSON must be.
 std::string json_string(const std::string& text, const std::string& path) {
   try {
-    return nlohmann::json(text).dump();
+    return json_text(nlohmann::json(text));
   } catch (const nlohmann::json::type_error&) {
     throw Error(path, ": a name or a metadata string is not UTF-8, as the format demands: \"",
                 excerpt(text), "\"");

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "io/error.h"
+#include "io/json_text.h"
 #include "model/json_object.h"
 #include "model/utf8.h"
 
@@ -59,7 +60,7 @@ std::string chat_messages_json(std::span<const ChatMessage> messages) {
     }
     list.push_back({{"role", message.role}, {"content", message.content}});
   }
-  return list.dump();
+  return json_text(list);
 }
 
 void check_chat_variables(std::string_view variables) {
@@ -108,7 +109,7 @@ std::optional<ChatTemplate> ChatTemplate::load(const std::filesystem::path& mode
   json tokens = json::object();
   add_tokens(config, tokens);
   add_tokens(model_directory / "special_tokens_map.json", tokens);
-  loaded.tokens_ = tokens.dump();
+  loaded.tokens_ = json_text(tokens);
   return loaded;
 }
 

@@ -11,6 +11,7 @@
 
 #include "io/checksum.h"
 #include "io/error.h"
+#include "io/json_text.h"
 #include "model/json_object.h"
 
 namespace sluice {
@@ -71,7 +72,7 @@ std::string conversion_identity(const Checkpoint& checkpoint, const std::string&
          {"modified_ns", int64_t{status.st_mtim.tv_sec} * 1'000'000'000 + status.st_mtim.tv_nsec},
          {"header", checksum_text(header_checksum(file, path))}});
   }
-  return identity.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return json_text(identity, -1, Json::error_handler_t::replace);
 }
 
 ConvertJournal::ConvertJournal(const std::filesystem::path& directory, const std::string& identity)
@@ -94,7 +95,7 @@ void ConvertJournal::read(const std::string& text, const std::string& identity) 
   const std::vector<std::string_view> lines = whole_lines(text);
   for (size_t i = 0; i < lines.size(); ++i) {
     const std::string where = path_ + ", line " + std::to_string(i + 1);
-    const Json line = Json::parse(lines[i], nullptr, false);
+    const Json line = ordered_json_from(lines[i], /*allow_exceptions=*/false);
     if (!line.is_object()) {
       throw Error(where, ": is damaged; remove ",
                   std::filesystem::path(path_).parent_path().string(), " to start over");
@@ -103,7 +104,7 @@ void ConvertJournal::read(const std::string& text, const std::string& identity) 
       if (lines[i] == identity) continue;
       throw Error(std::filesystem::path(path_).parent_path().string(),
                   ": holds an unfinished conversion of other settings or of another source (",
-                  difference(line, Json::parse(identity)),
+                  difference(line, ordered_json_from(identity)),
                   "); ask for the same again, or remove it to start over");
     }
     try {
@@ -136,7 +137,7 @@ void ConvertJournal::add(const std::string& shard, uint64_t bytes,
                          std::span<const MatrixReport> matrices) {
   Json line = {{"shard", shard}, {"bytes", bytes}, {"matrices", Json::array()}};
   for (const MatrixReport& matrix : matrices) line["matrices"].push_back(to_json(matrix));
-  append(line.dump(-1, ' ', false, Json::error_handler_t::replace));
+  append(json_text(line, -1, Json::error_handler_t::replace));
   finished_[shard] = {bytes, {matrices.begin(), matrices.end()}};
 }
 

@@ -12,6 +12,7 @@
 #include "io/atomic_file.h"
 #include "io/checkpoint.h"
 #include "io/error.h"
+#include "io/json_text.h"
 #include "kernels/codec.h"
 #include "model/convert_journal.h"
 #include "model/convert_pipeline.h"
@@ -52,7 +53,7 @@ bool is_decoded(const std::string& method) { return method == "fp8"; }
 
 Json parse_source_config(const std::string& text, const std::string& path) {
   parse_json(text, path);  // depth, and a message with the place
-  Json config = Json::parse(text);
+  Json config = ordered_json_from(text);
   if (!config.is_object()) throw Error(path, ": not a JSON object");
   const auto found = config.find("quantization_config");
   if (found != config.end() && found->is_object() && found->contains("quant_method") &&
@@ -228,7 +229,7 @@ class Conversion {
 
 ModelConfig read_source_config(const fs::path& model) {
   const std::string path = (model / "config.json").string();
-  return parse_config(parse_source_config(config_text_of(model), path).dump(), path);
+  return parse_config(json_text(parse_source_config(config_text_of(model), path)), path);
 }
 
 // The keys that published TurboQuant checkpoints have; the tensors describe their own bits.
@@ -243,7 +244,7 @@ std::string converted_config(const std::string& config_text, const std::string& 
   const auto as_stored = [](uint32_t bits) { return bits == kStoredBits; };
   const uint32_t expert_bits = settings.expert_bits.value_or(settings.bits);
   if (as_stored(settings.bits) && as_stored(settings.attention_bits()) && as_stored(expert_bits)) {
-    return config.dump(2) + "\n";  // nothing was quantized here
+    return json_text(config, 2) + "\n";  // nothing was quantized here
   }
   config.erase("quantization_config");
   Json quantization = {{"mode", "turboquant"},
@@ -264,7 +265,7 @@ std::string converted_config(const std::string& config_text, const std::string& 
     }
   }
   config["quantization"] = std::move(quantization);
-  return config.dump(2) + "\n";
+  return json_text(config, 2) + "\n";
 }
 
 ConvertResult convert_model(const ConvertOptions& options, const ConvertEvents& events) {

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "io/error.h"
+#include "io/json_text.h"
 
 namespace sluice {
 namespace {
@@ -217,8 +218,7 @@ json parse_json(std::string_view text, const std::string& path) {
   };
   try {
     const bool bare_words = text.find("Infinity") != text.npos || text.find("NaN") != text.npos;
-    return bare_words ? json::parse(spell_numbers(text), limit_depth)
-                      : json::parse(text, limit_depth);
+    return bare_words ? json_from(spell_numbers(text), limit_depth) : json_from(text, limit_depth);
   } catch (const json::exception& error) {
     throw Error(path, ": not valid JSON: ", std::string(error.what()).substr(0, kLongestReason));
   }

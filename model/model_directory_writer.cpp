@@ -16,6 +16,7 @@
 #include "io/check.h"
 #include "io/checkpoint.h"
 #include "io/error.h"
+#include "io/json_text.h"
 #include "model/convert_journal.h"
 #include "model/plan.h"
 
@@ -100,7 +101,7 @@ std::string index_json(const fs::path& directory) {
   nlohmann::ordered_json index;
   index["metadata"]["total_size"] = total;
   index["weight_map"] = std::move(weight_map);
-  return index.dump(2) + "\n";
+  return json_text(index, 2) + "\n";
 }
 
 // Never over something that appeared meanwhile.

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "io/error.h"
+#include "io/json_text.h"
 #include "model/json_object.h"
 #include "model/sentencepiece_check.h"
 #include "model/tokenizer_impl.h"
@@ -97,7 +98,7 @@ json decoder_of(bool with_prefix) {
 }
 
 json parse_config(std::string_view text, const std::string& path) {
-  json config = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  json config = json_from(text, nullptr, /*allow_exceptions=*/false);
   if (!config.is_object()) throw Error(path, ": not a JSON object");
   return config;
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "io/error.h"
+#include "io/json_text.h"
 #include "model/json_object.h"
 
 namespace sluice {
@@ -246,7 +247,7 @@ TokenizerJson parse_tokenizer_json(std::string_view text, const std::string& pat
   TokenizerJson result;
   MergeTexts merges;
   Reader reader(result, merges, path);
-  json::sax_parse(text.begin(), text.end(), &reader);
+  sax_parse_json(text, reader);
   result.merges = resolve(merges, result.tokens, path);
   return result;
 }

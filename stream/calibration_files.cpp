@@ -5,6 +5,7 @@
 #include <set>
 
 #include "io/error.h"
+#include "io/json_text.h"
 #include "io/posix_file.h"
 
 namespace sluice {
@@ -46,7 +47,7 @@ json parse(std::string_view text, const std::string& path) {
   }
   Limits limits(path);
   try {
-    return json::parse(text, [&limits](int depth, json::parse_event_t event, const json& parsed) {
+    return json_from(text, [&limits](int depth, json::parse_event_t event, const json& parsed) {
       return limits(depth, event, parsed);
     });
   } catch (const json::exception& error) {

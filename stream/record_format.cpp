@@ -9,6 +9,7 @@
 #include "io/check.h"
 #include "io/checksum.h"
 #include "io/error.h"
+#include "io/json_text.h"
 
 namespace sluice {
 namespace {
@@ -384,7 +385,7 @@ std::string record_table_text(const RecordTable& table) {
   nlohmann::ordered_json text;
   text["version"] = kRecordVersion;
   text["projections"] = std::move(projections);
-  return text.dump();
+  return json_text(text);
 }
 
 RecordTable parse_record_table(std::string_view text, uint64_t record_bytes,
@@ -398,7 +399,7 @@ RecordTable parse_record_table(std::string_view text, uint64_t record_bytes,
                 kRecordAlignment);
   }
   if (text.size() > kMaxRecordTableText) fail("has ", text.size(), " bytes, expected under 65536");
-  const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
+  const nlohmann::json json = json_from(text, nullptr, /*allow_exceptions=*/false);
   if (json.is_discarded() || text.find('\0') != text.npos) fail("is not valid JSON");
   if (!json.is_object() || !json.contains("version") || !json["version"].is_number_unsigned()) {
     fail("has no version");

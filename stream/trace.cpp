@@ -9,6 +9,7 @@
 
 #include "cache/expert_cache.h"
 #include "io/error.h"
+#include "io/json_text.h"
 
 namespace sluice {
 namespace {
@@ -32,7 +33,7 @@ std::string facts_line(const TraceFacts& facts) {
                              {"experts_per_token", facts.experts_per_token},
                              {"expert_bytes", facts.expert_bytes},
                              {"slot_bytes", facts.slot_bytes}};
-  return line.dump() + "\n";
+  return json_text(line) + "\n";
 }
 
 void append_record(std::string& text, uint32_t layer, std::span<const uint32_t> experts) {
@@ -75,7 +76,7 @@ class Parser {
 
   json parse(std::string_view line) const {
     try {
-      return json::parse(line, [this](int depth, json::parse_event_t, json&) {
+      return json_from(line, [this](int depth, json::parse_event_t, json&) {
         if (depth > kMaxDepth) fail(kRecordForm);
         return true;
       });

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "io/error.h"
+#include "io/json_text.h"
 #include "model/plan.h"
 
 namespace sluice {
@@ -162,7 +163,7 @@ std::string sweep_json(const TraceSet& traces, const BudgetSweep& sweep) {
     }
     json["curves"].push_back({{"policy", curve.name}, {"points", points}});
   }
-  return json.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+  return json_text(json, 2, ordered_json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace sluice

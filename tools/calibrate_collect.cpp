@@ -8,6 +8,7 @@
 
 #include "io/atomic_file.h"
 #include "io/error.h"
+#include "io/json_text.h"
 #include "io/posix_file.h"
 #include "model/sampler.h"
 #include "model/tokenizer.h"
@@ -88,7 +89,7 @@ std::string settings_text(const CalibrateOptions& options, const TraceFacts& fac
       {"context", options.model_options.context},
       {"compute", options.model_options.compute == Compute::f32 ? "f32" : "int16"},
       {"prompts", prompts}};
-  return settings.dump(1) + "\n";
+  return json_text(settings, 1) + "\n";
 }
 
 struct Job {

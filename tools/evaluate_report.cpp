@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "io/error.h"
+#include "io/json_text.h"
 #include "kernels/kernels.h"
 #include "model/utf8.h"
 
@@ -205,7 +206,7 @@ std::string results_json(const EvaluateOptions& options, std::span<const Evaluat
                              {"interrupted", interrupted},
                              {"results", std::move(list)}};
   // A directory's name, or half a character of a token, may be any bytes.
-  return json.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+  return json_text(json, 2, ordered_json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace sluice

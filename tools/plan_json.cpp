@@ -1,5 +1,6 @@
 #include <nlohmann/json.hpp>
 
+#include "io/json_text.h"
 #include "tools/plan_report.h"
 #include "tools/program.h"
 
@@ -69,7 +70,7 @@ std::string plan_json(const PlanReport& report) {
       {"verdict", verdict_name(report.verdict)},
       {"reason", report.reason}};
   // A directory's name may be any bytes.
-  return json.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+  return json_text(json, 2, ordered_json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace sluice

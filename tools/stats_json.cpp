@@ -1,5 +1,6 @@
 #include <nlohmann/json.hpp>
 
+#include "io/json_text.h"
 #include "tools/program.h"
 #include "tools/run_report.h"
 
@@ -99,7 +100,7 @@ std::string stats_json(const RunReport& report) {
   json["seed"] = setting.seed;
   json["stop_reason"] = stop_reason_name(report.stop_reason);
   // A directory's name may be any bytes.
-  return json.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+  return json_text(json, 2, ordered_json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace sluice

@@ -15,6 +15,7 @@
 
 #include "io/atomic_file.h"
 #include "io/error.h"
+#include "io/json_text.h"
 #include "model/convert_pipeline.h"
 #include "model/converter.h"
 #include "model/machine.h"
@@ -34,7 +35,7 @@ void write_report(const ConvertCommand& command, const ConvertResult& result) {
   nlohmann::ordered_json report = {{"program", command.options.program},
                                    {"settings", command.options.settings.text()}};
   report.update(report_json(result.matrices));
-  write_text_file(*command.report, report.dump(2) + "\n");
+  write_text_file(*command.report, json_text(report, 2) + "\n");
 }
 
 int convert(const ConvertCommand& command) {

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "io/json_text.h"
 #include "model/template/characters.h"
 #include "model/template/text.h"
 
@@ -237,7 +238,7 @@ class Writer {
 
 Value parse_json_value(std::string_view text, const std::string& what, Heap& heap) {
   Builder builder(what, heap);
-  nlohmann::json::sax_parse(text, &builder);
+  sax_parse_json(text, builder);
   return builder.result();
 }
 
