@@ -29,7 +29,7 @@ constexpr uint32_t kPair = 2;      // tiles of the matrix that share the loads o
 constexpr uint32_t kStepInputs = 128;
 constexpr uint32_t kStepGroups = kStepInputs / 32;  // at most
 constexpr uint32_t kStepVectors = 64;
-constexpr uint32_t kStepRows = 96;
+constexpr uint32_t kStepRows = 192;
 
 // The 64 bytes that ldtilecfg takes.
 struct AmxConfiguration {
@@ -75,8 +75,9 @@ struct alignas(64) AmxBuffers {
   Sums sums[kStepGroups][kPair];
   uint8_t codes[kPair][kStepInputs / 4][64];
   float weight_scales[kPair][kStepGroups][16];
-  float input_scales[kStepVectors][kStepGroups];  // codebook step * input scale
-  float input_sums[kStepVectors][kStepGroups];    // 0 of an even codebook
+  // Of the 16 groups at work, codebook step * input scale; and the sums, 0 of an even codebook.
+  float input_scales[kStepVectors][kLanes];
+  float input_sums[kStepVectors][kLanes];
 };
 
 // Makes and stores the sums of a group of one tile or two; codes and inputs are at the group's
@@ -120,22 +121,25 @@ class AmxSums {
   AmxBuffers::Sums* late_ = nullptr;
 };
 
-// What kGroups groups of kTiles tiles give vectors [begin, end) of a block, to y or, where it
-// carries on, added to it. y: of the block's first vector, which is the step's vector
-// first_vector, and the first tile's first row. last: the rows that the last tile has.
+// What kGroups groups, from group on, of kTiles tiles give vectors [begin, end) of a block, to y
+// or, unless they are the first, added to it. y: of the block's first vector, which is the step's
+// vector first_vector, and the first tile's first row. last: the rows that the last tile has.
 template <uint32_t kTiles, uint32_t kGroups>
 inline void add_sums(const AmxBuffers& buffers, uint32_t first_vector, uint32_t begin, uint32_t end,
-                     bool carries_on, __mmask16 last, float* y, size_t y_stride) {
+                     uint32_t group, __mmask16 last, float* y, size_t y_stride) {
+  const bool carries_on = group > 0;
   for (uint32_t v = begin; v < end; ++v) {
     float* const at = y + v * y_stride;
+    const float* input_scales = buffers.input_scales[first_vector + v] + group % kLanes;
+    const float* input_sums = buffers.input_sums[first_vector + v] + group % kLanes;
     Lanes totals[kTiles];
     for (uint32_t t = 0; t < kTiles; ++t) {
       const __mmask16 rows = t + 1 < kTiles ? __mmask16{0xffff} : last;
       totals[t].v = _mm512_maskz_loadu_ps(carries_on ? rows : __mmask16{0}, at + t * kLanes);
     }
     for (uint32_t g = 0; g < kGroups; ++g) {
-      const Lanes input_scale = splat(buffers.input_scales[first_vector + v][g]);
-      const Lanes input_sum = splat(buffers.input_sums[first_vector + v][g]);
+      const Lanes input_scale = splat(input_scales[g]);
+      const Lanes input_sum = splat(input_sums[g]);
       for (uint32_t t = 0; t < kTiles; ++t) {
         const Lanes high = to_floats({_mm512_load_si512(buffers.sums[g][t][0][v])});
         const Lanes low = to_floats({_mm512_load_si512(buffers.sums[g][t][1][v])});
@@ -190,22 +194,23 @@ class AmxProduct {
     const uint32_t step = kStepInputs / w_.group;
     for (uint32_t group = 0; group < groups_; group += step) {
       const uint32_t count = smaller(groups_ - group, step);
-      keep_scales(group, count);
+      if (group % kLanes == 0) keep_scales(group);
       for (uint32_t row = row_begin; row < row_end; row += kPair * kLanes) {
         multiply_pair(row, row_end, group, count);
       }
     }
   }
 
-  // What groups [group, group + count) need of the inputs alone.
-  void keep_scales(uint32_t group, uint32_t count) {
+  // What 16 groups from `group` on, or those that are left, need of the inputs alone.
+  void keep_scales(uint32_t group) {
     const bool odd = code_offset(*w_.codebook) % 2 != 0;
+    const __mmask16 groups = first_lanes(smaller(groups_ - group, kLanes));
     for (uint32_t v = 0; v < vectors_; ++v) {
       const size_t at = size_t{first_ + v} * x_.group_stride + group;
-      for (uint32_t g = 0; g < count; ++g) {
-        buffers_.input_scales[v][g] = w_.codebook->step * x_.scales[at + g];
-        buffers_.input_sums[v][g] = odd ? static_cast<float>(x_.sums[at + g]) : 0;
-      }
+      store(buffers_.input_scales[v],
+            splat(w_.codebook->step) * Lanes{_mm512_maskz_loadu_ps(groups, x_.scales + at)});
+      const Integers sums = {_mm512_maskz_loadu_epi32(odd ? groups : __mmask16{0}, x_.sums + at)};
+      store(buffers_.input_sums[v], to_floats(sums));
     }
   }
 
@@ -248,13 +253,13 @@ class AmxProduct {
       }
       sums.finish();
       const auto add = tiles == 1 ? kAddSums[0][count - 1] : kAddSums[1][count - 1];
-      add(buffers_, begin, done - begin, height_, group > 0, last,
+      add(buffers_, begin, done - begin, height_, group, last,
           y_ + size_t{first_ + begin} * task_.y_stride + row, task_.y_stride);
     }
   }
 
-  using AddSums = void (*)(const AmxBuffers&, uint32_t, uint32_t, uint32_t, bool, __mmask16, float*,
-                           size_t);
+  using AddSums = void (*)(const AmxBuffers&, uint32_t, uint32_t, uint32_t, uint32_t, __mmask16,
+                           float*, size_t);
   static constexpr AddSums kAddSums[kPair][kStepGroups] = {
       {add_sums<1, 1>, add_sums<1, 2>, add_sums<1, 3>, add_sums<1, 4>},
       {add_sums<2, 1>, add_sums<2, 2>, add_sums<2, 3>, add_sums<2, 4>}};
