@@ -11,8 +11,9 @@ namespace sluice {
 namespace {
 
 // In a sweep, experts computed at once at most: few, so that the slots they hold are soon free for
-// the reads that run ahead; one expert's many tokens keep all threads busy anyway.
-constexpr uint32_t kSweepBatch = 2;
+// the reads that run ahead; one expert's many tokens keep all threads busy anyway. More where
+// nothing is read: the threads then wait for one another less often.
+constexpr uint32_t kSweepBatch = 2, kResidentSweepBatch = 8;
 // From this many tokens on, a forward call sweeps through a layer's experts instead of treating
 // them as a decode step's working set.
 constexpr uint32_t kSweepTokens = 9;
@@ -97,11 +98,13 @@ void Moe::forward(const float* x, Run& run, float* y) const {
   for (const uint32_t e : wanted) {
     largest = std::max(largest, a.first_pair[e + 1] - a.first_pair[e]);
   }
+  const uint32_t most = !sweep              ? static_cast<uint32_t>(wanted.size())
+                        : fetch.all_ready() ? kResidentSweepBatch
+                                            : kSweepBatch;
   std::vector<Ready> ready;
   for (;;) {
     ready.clear();
     uint32_t rows = 0;
-    const uint32_t most = sweep ? kSweepBatch : static_cast<uint32_t>(wanted.size());
     while (ready.size() < most && !fetch.done()) {
       // Waits for the first expert of a batch only; the others join if they are there.
       const std::optional<uint32_t> i = ready.empty() ? fetch.next() : fetch.try_next();

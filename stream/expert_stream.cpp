@@ -324,6 +324,7 @@ std::optional<uint32_t> ExpertStream::Fetch::try_next() {
 }
 
 bool ExpertStream::Fetch::done() const { return state_->finished(); }
+bool ExpertStream::Fetch::all_ready() const { return state_->ready.size() == state_->items.size(); }
 
 ExpertView ExpertStream::Fetch::view(uint32_t i) const {
   SLUICE_CHECK(i < state_->items.size() && state_->items[i].phase == Phase::handed);

@@ -74,6 +74,8 @@ class ExpertStream {
     std::optional<uint32_t> try_next();
     // Whether all were handed out.
     bool done() const;
+    // Whether all are ready to read, or were.
+    bool all_ready() const;
     // Valid until release(i). Requires: i was returned by next()/try_next() and not released.
     ExpertView view(uint32_t i) const;
     void release(uint32_t i);
