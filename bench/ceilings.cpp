@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "bench/bench_file.h"
+#include "bench/bench_main.h"
 #include "bench/ceiling.h"
 #include "cache/slab.h"
 #include "io/direct_file.h"
@@ -180,11 +181,5 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_flag("--json", settings.json);
   app.add_flag("--quick", settings.quick, "A moment's run, to see that it works");
-  CLI11_PARSE(app, argc, argv);
-  try {
-    sluice::bench::run(settings);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "ceilings: %s\n", error.what());
-    return 1;
-  }
+  return sluice::bench::bench_main(app, argc, argv, [&] { sluice::bench::run(settings); });
 }

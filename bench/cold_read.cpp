@@ -28,6 +28,7 @@
 #include <thread>
 
 #include "bench/bench_file.h"
+#include "bench/bench_main.h"
 #include "bench/ceiling.h"
 #include "cache/slab.h"
 #include "io/error.h"
@@ -376,11 +377,5 @@ int main(int argc, char** argv) {
   app.add_option("--expert-mb", settings.expert_mb, "Sizes of the experts")->capture_default_str();
   app.add_flag("--json", settings.json);
   app.add_flag("--quick", settings.quick, "A moment's run, to see that it works");
-  CLI11_PARSE(app, argc, argv);
-  try {
-    sluice::bench::run(settings);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "cold_read: %s\n", error.what());
-    return 1;
-  }
+  return sluice::bench::bench_main(app, argc, argv, [&] { sluice::bench::run(settings); });
 }

@@ -9,10 +9,10 @@
 // --products times, which stands for as many tokens: 0 is the reads alone. The cache holds --share
 // of the experts and keeps little of a sweep, so that every sweep reads nearly everything.
 //
-// Each row has its own cache; in each round every row makes one sweep through the model, and the
-// disk's and the memory's ceilings are taken between. What a sweep read / the disk's ceiling is its
-// I/O floor, the bytes that it multiplied / the memory's ceiling its memory floor; reported are
-// medians over the rounds.
+// Each row has its own cache; in each round every row makes one sweep through the model, with the
+// disk's ceiling taken before and behind it, and the memory's once. What a sweep read / the disk's
+// ceiling is its I/O floor, the bytes that it multiplied / the memory's ceiling its memory floor;
+// reported are medians over the rounds.
 //
 // Without --model, experts of the qwen3-30b preset's shape are written to --dir as records of 3
 // bits.
@@ -28,10 +28,12 @@
 #include <optional>
 
 #include "bench/bench_file.h"
+#include "bench/bench_main.h"
 #include "bench/ceiling.h"
 #include "bench/expert_layers.h"
 #include "bench/routing_generator.h"
 #include "bench/synthetic_records.h"
+#include "io/json_text.h"
 #include "model/workers.h"
 #include "tools/engine_options.h"
 
@@ -96,12 +98,6 @@ class Sweeper {
     };
   }
 
-  uint32_t products() const { return products_; }
-  std::string io() const {
-    return queue_->description() + (stream_.bounces() ? " through bounce buffers" : "");
-  }
-
- private:
   static uint64_t budget(const ExpertLayers& layers, double share) {
     const ExpertSource& source = layers.source();
     const double slots = share * source.layers() * source.experts();
@@ -110,6 +106,12 @@ class Sweeper {
            source.slot_bytes();
   }
 
+  uint32_t products() const { return products_; }
+  std::string io() const {
+    return queue_->description() + (stream_.bounces() ? " through bounce buffers" : "");
+  }
+
+ private:
   ExpertLayers& layers_;
   uint32_t products_;
   std::unique_ptr<ReadQueue> queue_;
@@ -142,6 +144,7 @@ void run(Settings settings) {
   }
   ExpertLayers layers(directory, {.threads = settings.threads});
   const ExpertSource& source = layers.source();
+  require_cache_memory(Sweeper::budget(layers, settings.share) * settings.products.size());
   std::vector<std::unique_ptr<Sweeper>> sweepers;
   for (const uint32_t products : settings.products) {
     sweepers.push_back(std::make_unique<Sweeper>(layers, settings, products));
@@ -211,7 +214,7 @@ void run(Settings settings) {
                 median(row.disk_rate), 100 * median(row.of_disk), 100 * median(row.of_memory),
                 100 * median(row.waiting));
   }
-  if (settings.json) std::cout << json.dump(2) << "\n";
+  if (settings.json) std::cout << json_text(json, 2) << "\n";
 }
 
 }  // namespace
@@ -240,11 +243,5 @@ int main(int argc, char** argv) {
   add_bounce_option(app, settings.bounce);
   app.add_flag("--json", settings.json);
   app.add_flag("--quick", settings.quick, "A moment's run, to see that it works");
-  CLI11_PARSE(app, argc, argv);
-  try {
-    sluice::bench::run(settings);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "cold_sweep: %s\n", error.what());
-    return 1;
-  }
+  return sluice::bench::bench_main(app, argc, argv, [&] { sluice::bench::run(settings); });
 }

@@ -29,6 +29,7 @@
 #include <optional>
 
 #include "bench/bench_file.h"
+#include "bench/bench_main.h"
 #include "bench/ceiling.h"
 #include "bench/replay_arm.h"
 #include "bench/replay_figures.h"
@@ -36,7 +37,6 @@
 #include "bench/synthetic_records.h"
 #include "io/error.h"
 #include "io/json_text.h"
-#include "model/machine.h"
 #include "tools/command_line.h"
 #include "tools/engine_options.h"
 
@@ -115,13 +115,6 @@ void print(const char* name, const nlohmann::json& figures) {
               get("time_over_plain"));
 }
 
-void require_memory(uint64_t bytes) {
-  const MemoryLimits limits = memory_limits();
-  if (bytes <= limits.usable_bytes()) return;
-  throw Error("the caches need ", bytes / 1'000'000, " MB and there are ", limits.text(),
-              "; lower --share, or the layers (--layers, --file-gb)");
-}
-
 nlohmann::json replay_share(double share, const ReplayWork& work, ExpertLayers& layers,
                             const Machine& machine, const Settings& settings) {
   const ExpertSource& source = layers.source();
@@ -137,7 +130,7 @@ nlohmann::json replay_share(double share, const ReplayWork& work, ExpertLayers& 
   ahead.on_trial = settings.look_ahead_trial;
   ahead.look_ahead = ahead.on_trial ? layers.experts_per_token() : settings.look_ahead;
   const bool two_caches = ahead.look_ahead > 0 && slots < keys;
-  require_memory(slots * source.slot_bytes() * (two_caches ? 2 : 1));
+  require_cache_memory(slots * source.slot_bytes() * (two_caches ? 2 : 1));
   std::vector<ReplayArm> arms;
   arms.emplace_back(layers, work, plain);
   uint64_t token = arms[0].warm_up();
@@ -338,7 +331,7 @@ int main(int argc, char** argv) {
       ->check(share_range)
       ->capture_default_str();
   sluice::add_parsed(app, "--lookahead", "N|auto|off",
-                     "Top ranks to look ahead for (default 4); auto: while it pays",
+                     "Top ranks to look ahead for (default 4); auto: as many as pay",
                      [&](const std::string& text) {
                        const std::optional<uint32_t> ranks = sluice::parse_look_ahead(text);
                        settings.look_ahead_trial = !ranks;
@@ -363,11 +356,5 @@ int main(int argc, char** argv) {
   app.add_option("--ceiling-ms", settings.ceiling_ms, "Then so long")->check(many);
   app.add_flag("--json", settings.json);
   app.add_flag("--quick", settings.quick, "A moment's run, to see that it works");
-  CLI11_PARSE(app, argc, argv);
-  try {
-    sluice::bench::run(settings);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "decode_replay: %s\n", error.what());
-    return 1;
-  }
+  return sluice::bench::bench_main(app, argc, argv, [&] { sluice::bench::run(settings); });
 }

@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "bench/bench_file.h"
+#include "bench/bench_main.h"
 #include "bench/end_to_end_report.h"
 #include "bench/end_to_end_run.h"
 #include "bench/token_sequence.h"
@@ -241,11 +242,5 @@ int main(int argc, char** argv) {
   app.add_option("--json", settings.json, "File to write all figures to");
   app.add_option("--svg", settings.svg, "File to write a picture to");
   app.add_flag("--quick", settings.quick, "A moment's run with few tokens, to see that it works");
-  CLI11_PARSE(app, argc, argv);
-  try {
-    sluice::bench::run(settings);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "end_to_end: %s\n", error.what());
-    return 1;
-  }
+  return sluice::bench::bench_main(app, argc, argv, [&] { sluice::bench::run(settings); });
 }

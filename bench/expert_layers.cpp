@@ -7,6 +7,7 @@
 #include "bench/bench_file.h"
 #include "io/checksum.h"
 #include "io/error.h"
+#include "model/machine.h"
 #include "model/network.h"
 
 namespace sluice::bench {
@@ -18,6 +19,19 @@ constexpr uint32_t kLoadDepth = 4;    // of reading codebooks and signs
 // bf16 of any sign and mantissa, and a small exponent.
 constexpr uint64_t kBf16Bits = 0x807f807f807f807f;
 constexpr uint64_t kBf16Exponent = 0x3c003c003c003c00;
+
+class PollBetweenTasks {
+ public:
+  PollBetweenTasks(Workers& workers, ExpertStream& stream) : workers_(workers) {
+    workers.between_tasks([&stream] { stream.poll(); });
+  }
+  ~PollBetweenTasks() { workers_.between_tasks({}); }
+  PollBetweenTasks(const PollBetweenTasks&) = delete;
+  PollBetweenTasks& operator=(const PollBetweenTasks&) = delete;
+
+ private:
+  Workers& workers_;
+};
 
 }  // namespace
 
@@ -117,7 +131,7 @@ void ExpertLayers::make_trunk(uint64_t bytes) {
 
 void ExpertLayers::multiply_trunk(uint32_t layer, ExpertStream& stream) {
   if (trunk_matrix_.rows == 0) return;
-  workers_.between_tasks([&stream] { stream.poll(); });
+  const PollBetweenTasks polls(workers_, stream);
   kernels::Matrix matrix = trunk_matrix_;
   matrix.data = trunk_slab_->data() + layer * trunk_bytes();
   const PreparedInput input{.x = x_, .x_stride = matrix.cols, .quantized = {}};
@@ -147,7 +161,7 @@ PreparedInput ExpertLayers::input_of(const Layer& layer, uint32_t m) const {
 void ExpertLayers::multiply_experts(uint32_t layer_index, std::span<const uint32_t> experts,
                                     ExpertStream::Fetch& fetch, ExpertStream& stream) {
   const Layer& layer = layers_[layer_index];
-  workers_.between_tasks([&stream] { stream.poll(); });
+  const PollBetweenTasks polls(workers_, stream);
   prepare_inputs(layer);
   for (;;) {
     ready_.clear();
@@ -173,7 +187,7 @@ void ExpertLayers::multiply_experts(uint32_t layer_index, std::span<const uint32
 void ExpertLayers::sweep(uint32_t layer_index, uint32_t products, ExpertStream::Fetch& fetch,
                          ExpertStream& stream) {
   const Layer& layer = layers_[layer_index];
-  workers_.between_tasks([&stream] { stream.poll(); });
+  const PollBetweenTasks polls(workers_, stream);
   prepare_inputs(layer);
   while (const std::optional<uint32_t> i = fetch.next()) {
     ready_.assign(1, {.rank = 0, .view = fetch.view(*i)});
@@ -239,6 +253,13 @@ void ExpertLayers::multiply_blocks(const Layer& layer, std::span<const Ready> re
              {.row_begin = block.begin, .row_end = block.end, .y_stride = matrix.rows}, input,
              outputs_[block.matrix] + uint64_t{expert.rank} * matrix.rows);
   });
+}
+
+void require_cache_memory(uint64_t bytes) {
+  const MemoryLimits limits = memory_limits();
+  if (bytes <= limits.usable_bytes()) return;
+  throw Error("the caches need ", bytes / 1'000'000, " MB and there are ", limits.text(),
+              "; cache a smaller share, or let there be fewer layers");
 }
 
 }  // namespace sluice::bench

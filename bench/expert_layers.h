@@ -45,7 +45,7 @@ class ExpertLayers {
   uint64_t trunk_bytes() const;  // of each layer's stand-in, as whole rows
   const char* isa() const { return context_.kernels->name; }
 
-  // The dense part of a layer. poll()s the stream between its pieces, as attention does.
+  // The dense part of a layer. The stream is polled between the tasks of this and of what follows.
   void multiply_trunk(uint32_t layer, ExpertStream& stream);
   // The experts of the fetch, one token's, to their sum.
   void multiply_experts(uint32_t layer, std::span<const uint32_t> experts,
@@ -72,9 +72,9 @@ class ExpertLayers {
   };
 
   void bind();
-  void prepare_inputs(const Layer& layer);
   void lay_out();
   void make_trunk(uint64_t bytes);
+  void prepare_inputs(const Layer& layer);
   void multiply_ready(const Layer& layer);
   void activate(const Layer& layer, std::span<const Ready> ready);
   void multiply_blocks(const Layer& layer, std::span<const Ready> ready, uint32_t first_matrix,
@@ -106,5 +106,8 @@ class ExpertLayers {
   std::unique_ptr<Slab> trunk_slab_;  // the stand-ins, one behind the other
   kernels::Matrix trunk_matrix_;      // without bytes
 };
+
+// Throws Error: the machine has not so much memory for caches.
+void require_cache_memory(uint64_t bytes);
 
 }  // namespace sluice::bench

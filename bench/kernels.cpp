@@ -23,6 +23,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/bench_main.h"
 #include "bench/ceiling.h"
 #include "bench/kernel_encoder.h"
 #include "bench/kernel_products.h"
@@ -200,11 +201,6 @@ int main(int argc, char** argv) {
   app.add_flag("--quick", settings.quick, "A moment's run, to see that it works");
   app.footer("All flags of Google Benchmark work too: --benchmark_filter=REGEX and so on.");
   app.allow_extras();
-  CLI11_PARSE(app, argc, argv);
-  try {
-    sluice::bench::run(settings, app.remaining());
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "kernels: %s\n", error.what());
-    return 1;
-  }
+  return sluice::bench::bench_main(app, argc, argv,
+                                   [&] { sluice::bench::run(settings, app.remaining()); });
 }

@@ -12,6 +12,7 @@
 #include <random>
 
 #include "bench/bench_file.h"
+#include "bench/bench_main.h"
 #include "cache/slab.h"
 #include "io/error.h"
 #include "io/read_queue.h"
@@ -142,11 +143,5 @@ int main(int argc, char** argv) {
   app.add_option("--rounds", settings.rounds)->check(CLI::Range(1, 1000))->capture_default_str();
   app.add_option("--pairs", settings.pairs)->check(CLI::Range(1, 100000))->capture_default_str();
   app.add_flag("--quick", settings.quick, "A moment's run, to see that it works");
-  CLI11_PARSE(app, argc, argv);
-  try {
-    sluice::bench::run(settings);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "read_gap: %s\n", error.what());
-    return 1;
-  }
+  return sluice::bench::bench_main(app, argc, argv, [&] { sluice::bench::run(settings); });
 }

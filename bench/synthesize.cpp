@@ -31,7 +31,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
-#include <exception>
 #include <filesystem>
 #include <map>
 #include <string>
@@ -39,6 +38,7 @@
 #include <utility>
 #include <vector>
 
+#include "bench/bench_main.h"
 #include "bench/synthetic_model.h"
 #include "io/error.h"
 #include "io/tensor_file.h"
@@ -348,15 +348,10 @@ int main(int argc, char** argv) {
   app.add_option("--tokenizer", options.tokenizer, "directory whose tokenizer is copied");
   app.add_flag("--quick", options.quick, "tiny ones, loaded and removed again (tests)")
       ->excludes(out);
-  CLI11_PARSE(app, argc, argv);
-  try {
+  return sluice::bench::bench_main(app, argc, argv, [&] {
     if (!options.quick && options.out.empty()) throw sluice::Error("--out is required");
     const uint64_t bytes =
         options.quick ? sluice::write_quick(options) : sluice::Writer(options).write();
     std::printf("%.2f GB\n", static_cast<double>(bytes) / 1e9);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "synthesize: %s\n", error.what());
-    return 1;
-  }
-  return 0;
+  });
 }

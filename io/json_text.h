@@ -1,5 +1,5 @@
 // JSON from text and to text, as nlohmann's parse, sax_parse and dump, which would cost the
-// compiler seconds in every file that uses them; here they are compiled once. Threads: any.
+// compiler seconds in every file that uses them. Threads: any.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -14,7 +14,7 @@ nlohmann::json json_from(std::string_view text,
                          bool allow_exceptions = true);
 nlohmann::ordered_json ordered_json_from(std::string_view text, bool allow_exceptions = true);
 
-// False where the handler stopped it.
+// False where the handler stopped it, in an error too.
 bool sax_parse_json(std::string_view text, nlohmann::json_sax<nlohmann::json>& handler);
 
 // indent: spaces per level; -1: all in one line.

@@ -6,13 +6,18 @@
 // files and registered buffers where the kernel granted them, which saves it looking up the file
 // and pinning the pages each time.
 #include <liburing.h>
+#include <linux/capability.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <iterator>
 #include <optional>
+#include <system_error>
 #include <thread>
 #include <unordered_map>
 #include <utility>
@@ -34,8 +39,10 @@ constexpr unsigned kFileSlots = 1024;
 constexpr size_t kMaxBufferBytes = size_t{1} << 30;
 // And for how many.
 constexpr size_t kMaxBuffers = 1 << 14;
-// What a thread of its own is worth starting for; a multiple of the size of a huge page.
+// What a thread of its own is worth starting for, and how many of them memory has room for.
 constexpr size_t kTouchedBytes = size_t{32} << 20;
+constexpr size_t kMostTouching = 8;
+constexpr size_t kHugePageBytes = size_t{2} << 20;
 // Pause before the kernel is asked again after it had no memory for a request.
 constexpr std::chrono::milliseconds kKernelBusyPause{1};
 
@@ -68,20 +75,35 @@ const char* setup_remedy(int error) {
   }
 }
 
+// Whether the kernel will let this process lock so much memory.
+bool may_lock(size_t bytes) {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur >= bytes) return true;
+  __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
+  return syscall(SYS_capget, &header, data) == 0 && (data[0].effective >> CAP_IPC_LOCK & 1) != 0;
+}
+
 // The kernel pins memory that is registered page by page, and first clears what was never touched,
-// which is most of the time that loading a model takes. All processors do that together.
-void touch(std::span<std::byte> memory) {
-  const size_t processors = std::max(1u, std::thread::hardware_concurrency());
+// which is most of the time that loading a model takes. All processors do that together; where that
+// cannot be, the kernel still does it alone.
+void touch([[maybe_unused]] std::span<std::byte> memory) {
+#ifdef MADV_POPULATE_WRITE  // since Linux 5.14
+  const size_t processors =
+      std::clamp<size_t>(std::thread::hardware_concurrency(), 1, kMostTouching);
   const size_t parts = std::clamp<size_t>(memory.size() / kTouchedBytes, 1, processors);
   if (parts == 1) return;
-  std::vector<std::jthread> threads;
   const size_t part_bytes =
-      (memory.size() / parts + kTouchedBytes - 1) / kTouchedBytes * kTouchedBytes;
-  for (; !memory.empty(); memory = memory.subspan(std::min(part_bytes, memory.size()))) {
-    const std::span<std::byte> part = memory.first(std::min(part_bytes, memory.size()));
-    // EINVAL before 5.14: the kernel then does it alone.
-    threads.emplace_back([part] { madvise(part.data(), part.size(), MADV_POPULATE_WRITE); });
+      (memory.size() / parts + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
+  std::vector<std::jthread> threads;
+  try {
+    for (; !memory.empty(); memory = memory.subspan(std::min(part_bytes, memory.size()))) {
+      const std::span<std::byte> part = memory.first(std::min(part_bytes, memory.size()));
+      threads.emplace_back([part] { madvise(part.data(), part.size(), MADV_POPULATE_WRITE); });
+    }
+  } catch (const std::system_error&) {  // no more threads
   }
+#endif
 }
 
 // Sets the ring up with the best flags that the kernel knows. Returns 0 or an errno.
@@ -344,13 +366,16 @@ bool UringQueue::register_buffer(std::span<std::byte> memory) {
   SLUICE_CHECK(in_flight() == 0);
   check_thread();
   std::vector<iovec> buffers = buffers_;
-  touch(memory);
+  const std::span<std::byte> all = memory;
   while (!memory.empty()) {
     const size_t chunk = std::min(memory.size(), kMaxBufferBytes);
     buffers.push_back({memory.data(), chunk});
     memory = memory.subspan(chunk);
   }
   if (buffers.size() == buffers_.size() || buffers.size() > kMaxBuffers) return false;
+  size_t locked_bytes = 0;
+  for (const iovec& buffer : buffers) locked_bytes += buffer.iov_len;
+  if (may_lock(locked_bytes)) touch(all);
   std::sort(buffers.begin(), buffers.end(),
             [](const iovec& a, const iovec& b) { return a.iov_base < b.iov_base; });
 

@@ -16,8 +16,9 @@ constexpr uint32_t kLanes = 16;
 // Accumulators of one matmul tile: 1 row of 4 vectors fills half of the 16 registers; the inputs
 // come from memory.
 constexpr uint32_t kTileRows = 1;
-constexpr uint32_t kWideTileRows = 0, kWideTileCols = 0;  // avx512_lanes.h: none here
-// Of attention's sums of values.
+// avx512_lanes.h: none here.
+constexpr uint32_t kWideTileRows = 0, kWideTileVectors = 0, kWideTileMostCols = 0;
+// Registers of attention's sums of values.
 constexpr uint32_t kValueSums = 4;
 // Vectors that share one decoding of TurboQuant codes.
 constexpr uint32_t kCodeVectors = 4;

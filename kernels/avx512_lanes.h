@@ -16,8 +16,8 @@ constexpr uint32_t kLanes = 16;
 // Accumulators of one matmul tile: 4 rows of 4 vectors fill half of the 32 registers. Of short rows
 // 2 and 8 vectors, which stay in the first-level cache: the rows are what must be converted.
 constexpr uint32_t kTileRows = 4;
-constexpr uint32_t kWideTileRows = 2, kWideTileCols = 512;
-// Of attention's sums of values.
+constexpr uint32_t kWideTileRows = 2, kWideTileVectors = 8, kWideTileMostCols = 512;
+// Registers of attention's sums of values.
 constexpr uint32_t kValueSums = 16;
 // Vectors that share one decoding of TurboQuant codes.
 constexpr uint32_t kCodeVectors = 8;

@@ -84,7 +84,7 @@ inline void tile(const std::byte* weights, uint32_t cols, const float* x, size_t
         [i, rest](const std::byte* row) { return Weights::first(row + i * Weights::kBytes, rest); },
         [i, rest](const float* vector) { return load_first(vector + i, rest); });
   }
-  if constexpr (kRows == 2) {
+  if constexpr (kRows == kWideTileRows && kVectors == kWideTileVectors) {
     return store_sums(lanes, y, y_stride);
   }
   for (uint32_t v = 0; v < kVectors; ++v) {
@@ -116,7 +116,9 @@ inline void matmul_floats(const std::byte* data, uint32_t cols, const MatmulTask
       }
     };
     if constexpr (kWideTileRows > 0) {
-      if (cols <= kWideTileCols) multiply.template operator()<kWideTileRows, 8>();
+      if (cols <= kWideTileMostCols) {
+        multiply.template operator()<kWideTileRows, kWideTileVectors>();
+      }
     }
     multiply.template operator()<kTileRows, 4>();
     for (; v < task.vectors; ++v) {

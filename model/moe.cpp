@@ -12,7 +12,7 @@ namespace {
 
 // In a sweep, experts computed at once at most: few, so that the slots they hold are soon free for
 // the reads that run ahead; one expert's many tokens keep all threads busy anyway. More where
-// nothing is read: the threads then wait for one another less often.
+// all of a layer's are there: the threads then wait for one another less often.
 constexpr uint32_t kSweepBatch = 2, kResidentSweepBatch = 8;
 // From this many tokens on, a forward call sweeps through a layer's experts instead of treating
 // them as a decode step's working set.

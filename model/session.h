@@ -42,7 +42,7 @@ struct ModelOptions {
   uint32_t io_depth = 16;
   Bounce bounce = Bounce::automatic;  // stream/bounce_buffers.h
   // How many of the experts that the next layer will likely want for a token are read while the
-  // device has time; 0: none. Not given: half of those that a token uses, while that pays. Where
+  // device has time; 0: none. Not given: all that a token uses, half or none, whichever pays. Where
   // many tokens want nearly all experts of a layer, all of them are, unless this is 0.
   std::optional<uint32_t> look_ahead;
   uint32_t prefill_chunk = 512;  // tokens; never changes the output

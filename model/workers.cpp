@@ -52,9 +52,10 @@ void Workers::run_erased(uint32_t tasks, Call call, void* closure) {
       [](void* context, uint32_t task, uint32_t worker) {
         Arena& own = *static_cast<Arena*>(context);
         (void)own.published.load(std::memory_order_acquire);
+        const bool has_chore = own.chore != nullptr && std::this_thread::get_id() == own.caller;
         own.call(own.closure, task, worker);
-        own.finished.fetch_add(1, std::memory_order_release);
-        if (own.chore != nullptr && std::this_thread::get_id() == own.caller) (*own.chore)();
+        own.finished.fetch_add(1, std::memory_order_release);  // a worker reads nothing after it
+        if (has_chore) (*own.chore)();
       },
       &shared);
   (void)shared.finished.load(std::memory_order_acquire);

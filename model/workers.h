@@ -38,7 +38,8 @@ class Workers {
 
   // From now on the thread that calls run() calls this after each task that it has done itself, so
   // that what only it may do, such as looking after reads, does not wait for the others. Empty:
-  // nothing. Requires: it does not run() in its turn.
+  // nothing. What it uses has to stay until the last run() or until another one is given. Requires:
+  // it does not run() in its turn, nor throw.
   void between_tasks(std::function<void()> chore) { chore_ = std::move(chore); }
 
  private:

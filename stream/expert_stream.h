@@ -105,7 +105,7 @@ class ExpertStream {
                   FetchMode mode = FetchMode::decode);
 
   // Lets the queue make progress (reap, submit what waits) without blocking; call between pieces of
-  // compute.
+  // compute, also while experts of a fetch are handed out.
   void poll();
 
   StreamStatistics statistics() const;

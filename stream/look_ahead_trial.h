@@ -30,7 +30,10 @@ class LookAheadTrial {
   explicit LookAheadTrial(uint32_t experts_per_token) : experts_per_token_(experts_per_token) {}
 
   // How many experts of the next layer to look ahead for, for the next token.
-  uint32_t experts() const { return (experts_per_token_ * way() + 1) / (kWays - 1); }
+  uint32_t experts() const {
+    static_assert(kWays == 3);
+    return (experts_per_token_ * way() + 1) / 2;
+  }
   // The token took that long, and so much was read for it.
   void token(double seconds, uint64_t bytes_read);
 

@@ -10,9 +10,9 @@ namespace sluice {
 namespace {
 
 TEST(Workers, TheCallerDoesItsChoreAfterEachOfItsTasks) {
-  for (const uint32_t threads : {1u, 2u, 4u}) {
+  for (const uint32_t threads : {1u, 2u}) {
+    Workers workers(threads);
     for (const uint32_t tasks : {1u, 2u, 100u}) {
-      Workers workers(threads);
       const std::thread::id caller = std::this_thread::get_id();
       uint32_t chores = 0;  // only the caller's thread touches these two
       uint32_t own_tasks = 0;
