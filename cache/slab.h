@@ -1,6 +1,6 @@
 // Slab: one anonymous memory mapping that holds all slots of a cache.
 //
-// Nothing is touched here, so resident memory follows use, or what registers it for reads. Huge pages
+// Nothing is touched here: resident memory follows use, or what registers it for reads. Huge pages
 // are asked for as far as whole ones fit (never beyond the size asked for): weights are read with
 // fewer TLB misses, and a direct read into one is a single segment for the device instead of one
 // per 4 KiB, which doubled the rate of a virtual disk (bench/RESULTS.md).
