@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "io/check.h"
+#include "io/coalesce.h"
 #include "io/error.h"
 #include "io/piece_scheduler.h"
 #include "io/read_backends.h"
@@ -42,7 +43,6 @@ constexpr size_t kMaxBuffers = 1 << 14;
 // What a thread of its own is worth starting for, and how many of them memory has room for.
 constexpr size_t kTouchedBytes = size_t{32} << 20;
 constexpr size_t kMostTouching = 8;
-constexpr size_t kHugePageBytes = size_t{2} << 20;
 // Pause before the kernel is asked again after it had no memory for a request.
 constexpr std::chrono::milliseconds kKernelBusyPause{1};
 
@@ -93,8 +93,7 @@ void touch([[maybe_unused]] std::span<std::byte> memory) {
       std::clamp<size_t>(std::thread::hardware_concurrency(), 1, kMostTouching);
   const size_t parts = std::clamp<size_t>(memory.size() / kTouchedBytes, 1, processors);
   if (parts == 1) return;
-  const size_t part_bytes =
-      (memory.size() / parts + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
+  const size_t part_bytes = (memory.size() / parts / kReadAlignment + 1) * kReadAlignment;
   std::vector<std::jthread> threads;
   try {
     for (; !memory.empty(); memory = memory.subspan(std::min(part_bytes, memory.size()))) {
@@ -366,16 +365,13 @@ bool UringQueue::register_buffer(std::span<std::byte> memory) {
   SLUICE_CHECK(in_flight() == 0);
   check_thread();
   std::vector<iovec> buffers = buffers_;
-  const std::span<std::byte> all = memory;
-  while (!memory.empty()) {
-    const size_t chunk = std::min(memory.size(), kMaxBufferBytes);
-    buffers.push_back({memory.data(), chunk});
-    memory = memory.subspan(chunk);
+  for (size_t at = 0; at < memory.size(); at += kMaxBufferBytes) {
+    buffers.push_back({memory.data() + at, std::min(memory.size() - at, kMaxBufferBytes)});
   }
   if (buffers.size() == buffers_.size() || buffers.size() > kMaxBuffers) return false;
   size_t locked_bytes = 0;
   for (const iovec& buffer : buffers) locked_bytes += buffer.iov_len;
-  if (may_lock(locked_bytes)) touch(all);
+  if (may_lock(locked_bytes)) touch(memory);
   std::sort(buffers.begin(), buffers.end(),
             [](const iovec& a, const iovec& b) { return a.iov_base < b.iov_base; });
 

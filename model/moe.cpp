@@ -114,7 +114,6 @@ void Moe::forward(const float* x, Run& run, float* y) const {
       ready.push_back({.fetch_index = *i,
                        .expert = expert,
                        .first_row = 0,
-                       .first_pair = a.first_pair[expert],
                        .count = count,
                        .matrices = stored_});
       const ExpertView view = fetch.view(*i);
@@ -224,7 +223,7 @@ void Moe::compute(std::span<Ready> ready, const float* x, Run& run) const {
   std::vector<uint32_t> pairs;  // of the rows
   for (Ready& expert : ready) {
     expert.first_row = static_cast<uint32_t>(pairs.size());
-    const uint32_t* first = a.pairs + expert.first_pair;
+    const uint32_t* first = a.pairs + a.first_pair[expert.expert];
     pairs.insert(pairs.end(), first, first + expert.count);
   }
   const auto rows = static_cast<uint32_t>(pairs.size());
@@ -273,7 +272,8 @@ void Moe::multiply_blocks(std::span<const Ready> ready, uint32_t first_matrix, u
     const Block& block = tasks[task];
     const Ready& expert = ready[block.ready];
     const uint32_t stride = stored_[block.matrix].rows;
-    const uint64_t row = block.matrix == down_ ? expert.first_pair : expert.first_row;
+    const uint64_t row =
+        block.matrix == down_ ? run.activations->first_pair[expert.expert] : expert.first_row;
     float* out = outputs[block.matrix] + row * stride;
     multiply(context, expert.matrices[block.matrix],
              {.row_begin = block.begin,

@@ -65,7 +65,6 @@ class Moe final : public Block {
     uint32_t fetch_index = 0;
     uint32_t expert = 0;
     uint32_t first_row = 0;
-    uint32_t first_pair = 0;
     uint32_t count = 0;
     Matrices matrices;
   };
