@@ -66,9 +66,9 @@ PieceScheduler::Piece* PieceScheduler::start(Time now) {
   if (due != retrying_.end()) {
     piece = *due;
     retrying_.erase(due);
-  } else if (may_carve() && !demand_.empty()) {
+  } else if (may_carve(Deadline::demand) && !demand_.empty()) {
     piece = carve(demand_.begin());
-  } else if (may_carve() && !speculative_.empty()) {
+  } else if (may_carve(Deadline::speculative) && !speculative_.empty()) {
     piece = carve(speculative_.begin());
   } else {
     return nullptr;
@@ -78,11 +78,14 @@ PieceScheduler::Piece* PieceScheduler::start(Time now) {
   return piece;
 }
 
-// New pieces go to the device until half of the bounce buffers are there, so that it has work while
-// the others are copied.
-bool PieceScheduler::may_carve() const {
+// Where pieces bounce, one buffer is left to begin with while the others are copied. Speculation
+// gets less than half of them: what has begun is not to be cancelled, and a device that tells of
+// its reads together holds back with it what is waited for.
+bool PieceScheduler::may_carve(Deadline deadline) const {
   if (bounce_buffers_ == 0) return !free_.empty();
-  return !free_.empty() && !free_buffers_.empty() && at_device_ < (bounce_buffers_ + 1) / 2;
+  const uint32_t others = bounce_buffers_ - 1;
+  const uint32_t most = deadline == Deadline::demand ? others : others / 2;
+  return !free_.empty() && !free_buffers_.empty() && at_device_ < std::max(most, 1u);
 }
 
 void PieceScheduler::came_back(Piece* piece, Time now) {

@@ -116,7 +116,7 @@ class PieceScheduler {
 
   size_t requests() const { return by_tag_.size(); }
   RequestList& waiting(Deadline deadline);
-  bool may_carve() const;
+  bool may_carve(Deadline deadline) const;
   Piece* carve(RequestList::iterator request);
   void drop_waiting(RequestList::iterator request, int error);
   void retry(Piece* piece, Time not_before);

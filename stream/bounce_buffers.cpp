@@ -9,7 +9,7 @@
 namespace sluice {
 namespace {
 
-// Half of them are at the device, the others are copied. More would leave the cache again.
+// Many enough that the device is busy while what came is copied. More would leave the cache again.
 constexpr uint64_t kBufferBytes = 8 * kPieceBytes;
 
 // The trial: rounds of so many pieces, in place, then bounced.

@@ -314,7 +314,7 @@ TEST_F(PieceSchedulerTest, AbandonLeavesOnlyWhatIsAtTheDevice) {
   EXPECT_FALSE(scheduler_.next_retry().has_value());
 }
 
-// Two of three buffers are at the device, so that the third can take what comes next.
+// One of three buffers is left, which can take what comes next.
 TEST_F(PieceSchedulerTest, BouncedPiecesLandInBuffersAndAreDelivered) {
   std::vector<std::byte> buffers(3 * kMiB);
   scheduler_.bounce_through(buffers);
@@ -338,6 +338,23 @@ TEST_F(PieceSchedulerTest, BouncedPiecesLandInBuffersAndAreDelivered) {
   EXPECT_EQ(memory_[2 * kMiB - 1], std::byte{2});
   EXPECT_EQ(memory_[kMiB - 1], std::byte{0});
   EXPECT_EQ(memory_[2 * kMiB], std::byte{0});
+}
+
+TEST_F(PieceSchedulerTest, SpeculationLeavesHalfOfTheBuffersToDemand) {
+  std::vector<std::byte> buffers(5 * kMiB);
+  scheduler_.bounce_through(buffers);
+  scheduler_.add(request(1, 4 * kMiB, Deadline::speculative));
+  EXPECT_EQ(start_all().size(), 2u);
+  scheduler_.add(request(2, 3 * kMiB));
+  EXPECT_EQ(start_all().size(), 2u);
+  finish(pieces_[0], kMiB);
+  EXPECT_EQ(start_all().size(), 1u);  // the last that is demanded
+  finish(pieces_[1], kMiB);
+  finish(pieces_[2], kMiB);
+  EXPECT_EQ(start(), nullptr);
+  finish(pieces_[3], kMiB);
+  EXPECT_NE(start(), nullptr);
+  EXPECT_EQ(start(), nullptr);
 }
 
 TEST_F(PieceSchedulerTest, AShortReadIntoABufferGoesOnBehindWhatCame) {
