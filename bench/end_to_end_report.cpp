@@ -58,7 +58,7 @@ std::string header_text(const EndToEndReport& report) {
                  static_cast<unsigned long long>(report.warm_tokens),
                  static_cast<unsigned long long>(report.decode_tokens), report.tokens.c_str());
   text +=
-      format("routing: %llu tokens use %s of the experts (%s in the layer of fewest); ",
+      format("routing: %llu decoded tokens use %s of the experts (%s in the layer of fewest); ",
              static_cast<unsigned long long>(routing.tokens), percent(mean(routing.used)).c_str(),
              percent(std::ranges::min(routing.used)).c_str());
   text +=

@@ -48,14 +48,12 @@ constexpr FigureField kFields[] = {
 class RoutingLog final : public RoutingObserver {
  public:
   void routed(uint32_t model_layer, std::span<const uint32_t> experts) override {
-    if (!paused_) trace_.add(model_layer, experts);
+    trace_.add(model_layer, experts);
   }
-  void pause(bool paused) { paused_ = paused; }
   const Trace& trace() const { return trace_; }
 
  private:
   Trace trace_;
-  bool paused_ = false;
 };
 
 class Stopwatch {
@@ -85,14 +83,6 @@ double decode_seconds(Session& session, std::span<const uint32_t> ids) {
 }
 
 double quotient(double part, double whole) { return whole > 0 ? part / whole : 0; }
-
-// Bytes of the distinct experts that a trace names.
-double bytes_of_experts(const Trace& trace, const Subject& subject) {
-  const std::vector<uint64_t> uses = count_uses(demand_sequence(trace, subject.grid));
-  const auto used =
-      static_cast<double>(uses.size()) - static_cast<double>(std::ranges::count(uses, uint64_t{0}));
-  return used / static_cast<double>(uses.size()) * static_cast<double>(subject.expert_total_bytes);
-}
 
 void fill_decode_figures(const StreamStatistics& stream, double seconds, double tokens,
                          double trunk_touched, double memory_rate, double disk_ceiling,
@@ -189,7 +179,6 @@ Run run_once(const Subject& subject, const Combination& combination, Bounce boun
   options.bounce = bounce;
   options.look_ahead = parse_look_ahead(combination.look_ahead);
   options.routing_observer = &log;
-  options.trace_prefill = true;
 
   Run run;
   Figures& figures = run.figures;
@@ -205,15 +194,14 @@ Run run_once(const Subject& subject, const Combination& combination, Bounce boun
   session.prefill(feed.prompt);
   const double prompt_seconds = prefilling.seconds();
   figures.prompt_rate = static_cast<double>(feed.prompt.size()) / prompt_seconds;
-  figures.prompt_of_floor =
-      bytes_of_experts(log.trace(), subject) / (ceilings.disk * 1e9) / prompt_seconds;
+  const CacheStatistics cache = model.stream_statistics().cache;
+  figures.prompt_of_floor = static_cast<double>(cache.bytes_demanded - cache.bytes_kept()) /
+                            (ceilings.disk * 1e9) / prompt_seconds;
 
   session.reset();
-  log.pause(true);
   const Stopwatch again;
   session.prefill(feed.prompt);
   figures.prompt_again_rate = static_cast<double>(feed.prompt.size()) / again.seconds();
-  log.pause(false);
 
   decode_seconds(session, feed.warm);
   model.reset_stream_statistics();

@@ -53,39 +53,47 @@ Attention::Attention(Trunk& trunk, const std::string& prefix, const AttentionVar
 void Attention::forward(const float* x, Run& run, float* y) const {
   Activations& a = *run.activations;
   project(x, run);
+  const uint32_t first = run.first_wanted;
+  if (first == run.tokens) return;
   attend(run);
   if (gated_) gate(run);
-  const LinearCall out[] = {{&o_, y, hidden_}};
-  apply_linears(run.compute, out, a.attended, heads_ * head_dim_, run.tokens, a.inputs);
+  const uint32_t width = heads_ * head_dim_;
+  const LinearCall out[] = {{&o_, y + uint64_t{first} * hidden_, hidden_}};
+  apply_linears(run.compute, out, a.attended + uint64_t{first} * width, width, run.tokens - first,
+                a.inputs);
 }
 
-// Queries into activations->q, keys and values into the cache.
+// Queries of those that are wanted into activations->q, all keys and values into the cache.
 void Attention::project(const float* x, Run& run) const {
   const kernels::Table& kernels = *run.compute.kernels;
   Activations& a = *run.activations;
   const uint32_t q_width = heads_ * head_dim_;
   const uint32_t kv_width = kv_heads_ * head_dim_;
-  const LinearCall qkv[] = {{&q_, gated_ ? a.gated_q : a.q, q_.rows(), qkv_inputs_[0]},
-                            {&k_, a.k, kv_width, qkv_inputs_[1]},
-                            {&v_, a.v, kv_width, qkv_inputs_[2]}};
+  const LinearCall qkv[] = {
+      {&q_, gated_ ? a.gated_q : a.q, q_.rows(), qkv_inputs_[0], run.first_wanted},
+      {&k_, a.k, kv_width, qkv_inputs_[1]},
+      {&v_, a.v, kv_width, qkv_inputs_[2]}};
   apply_linears(run.compute, qkv, x, hidden_, run.tokens, a.inputs);
   run.kv->make_room(kv_layer_, run.position, run.tokens);
   run.compute.workers->run(run.tokens, [&](uint32_t t, uint32_t) {
-    float* q = a.q + uint64_t{t} * q_width;
+    const float* cos = a.rope_cos + uint64_t{t} * (rope_dimensions_ / 2);
+    const float* sin = a.rope_sin + uint64_t{t} * (rope_dimensions_ / 2);
     float* k = a.k + uint64_t{t} * kv_width;
+    norm_runs(kernels, k_norm_, epsilon_, kv_width, k);
+    if (rope_dimensions_ > 0) {
+      kernels.rope_halves(k, kv_heads_, head_dim_, rope_dimensions_, cos, sin);
+    }
+    run.kv->write(kv_layer_, run.position + t, k, a.v + uint64_t{t} * kv_width);
+    if (t < run.first_wanted) return;
+    float* q = a.q + uint64_t{t} * q_width;
     for (uint32_t head = 0; gated_ && head < heads_; ++head) {
       const float* from = a.gated_q + (uint64_t{t} * heads_ + head) * 2 * head_dim_;
       std::copy_n(from, head_dim_, q + uint64_t{head} * head_dim_);
     }
     norm_runs(kernels, q_norm_, epsilon_, q_width, q);
-    norm_runs(kernels, k_norm_, epsilon_, kv_width, k);
     if (rope_dimensions_ > 0) {
-      const float* cos = a.rope_cos + uint64_t{t} * (rope_dimensions_ / 2);
-      const float* sin = a.rope_sin + uint64_t{t} * (rope_dimensions_ / 2);
       kernels.rope_halves(q, heads_, head_dim_, rope_dimensions_, cos, sin);
-      kernels.rope_halves(k, kv_heads_, head_dim_, rope_dimensions_, cos, sin);
     }
-    run.kv->write(kv_layer_, run.position + t, k, a.v + uint64_t{t} * kv_width);
   });
 }
 
@@ -93,8 +101,9 @@ void Attention::attend(Run& run) const {
   Activations& a = *run.activations;
   const uint32_t group = heads_ / kv_heads_;
   const KvShape& kv = run.kv->shape();
-  run.compute.workers->run(run.tokens * kv_heads_, [&](uint32_t task, uint32_t worker) {
-    const uint32_t t = task / kv_heads_;
+  const uint32_t tokens = run.tokens - run.first_wanted;
+  run.compute.workers->run(tokens * kv_heads_, [&](uint32_t task, uint32_t worker) {
+    const uint32_t t = run.first_wanted + task / kv_heads_;
     const uint32_t kv_head = task % kv_heads_;
     const uint64_t first_head = (uint64_t{t} * heads_ + uint64_t{kv_head} * group) * head_dim_;
     const uint64_t end = run.position + t + 1;
@@ -116,9 +125,11 @@ void Attention::attend(Run& run) const {
 
 void Attention::gate(Run& run) const {
   Activations& a = *run.activations;
-  run.compute.workers->run(run.tokens * heads_, [&](uint32_t task, uint32_t) {
-    float* gate = a.gated_q + uint64_t{task} * 2 * head_dim_ + head_dim_;
-    float* out = a.attended + uint64_t{task} * head_dim_;
+  const uint64_t first = uint64_t{run.first_wanted} * heads_;
+  const uint32_t tokens = run.tokens - run.first_wanted;
+  run.compute.workers->run(tokens * heads_, [&](uint32_t task, uint32_t) {
+    float* gate = a.gated_q + (first + task) * 2 * head_dim_ + head_dim_;
+    float* out = a.attended + (first + task) * head_dim_;
     run.compute.kernels->sigmoid(gate, head_dim_);
     for (uint32_t i = 0; i < head_dim_; ++i) out[i] *= gate[i];
   });

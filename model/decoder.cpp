@@ -1,6 +1,7 @@
 #include "model/decoder.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "model/rope.h"
 
@@ -8,23 +9,32 @@ namespace sluice {
 
 namespace {
 
-void norm_tokens(const Run& run, const std::vector<float>& weight, float epsilon, const float* x,
-                 float* y) {
-  const auto n = static_cast<uint32_t>(weight.size());
-  run.compute.workers->run(run.tokens, [&](uint32_t t, uint32_t) {
-    run.compute.kernels->rms_norm(x + uint64_t{t} * n, weight.data(), n, epsilon,
-                                  y + uint64_t{t} * n);
+// Of n vectors [n, weight.size()].
+void norm_vectors(const ComputeContext& context, const std::vector<float>& weight, float epsilon,
+                  uint32_t n, const float* x, float* y) {
+  const auto size = static_cast<uint32_t>(weight.size());
+  context.workers->run(n, [&](uint32_t i, uint32_t) {
+    context.kernels->rms_norm(x + uint64_t{i} * size, weight.data(), size, epsilon,
+                              y + uint64_t{i} * size);
   });
 }
 
 }  // namespace
 
 Decoder::Decoder(DecoderParts parts) : parts_(std::move(parts)) {
-  const ResidualBlock* next = nullptr;
+  uint32_t count = 0;
+  for (const std::vector<ResidualBlock>& layer : parts_.layers) {
+    for (const ResidualBlock& residual : layer) {
+      if (!residual.block->stateless()) last_with_state_ = count;
+      ++count;
+    }
+  }
+  Next next;
   for (auto layer = parts_.layers.rbegin(); layer != parts_.layers.rend(); ++layer) {
     for (auto residual = layer->rbegin(); residual != layer->rend(); ++residual) {
+      --count;
       next_experts_.push_back(next);
-      if (residual->block->has_experts()) next = &*residual;
+      if (residual->block->has_experts()) next = {&*residual, count > last_with_state_};
     }
   }
   std::reverse(next_experts_.begin(), next_experts_.end());
@@ -32,34 +42,57 @@ Decoder::Decoder(DecoderParts parts) : parts_(std::move(parts)) {
 
 // The residual stream as it is now, before what lies between is added to it, is mostly what it will
 // be then: routers agree on most of the experts.
-void Decoder::foresee(const ResidualBlock& next, Run& run) const {
+void Decoder::foresee(const Next& next, uint32_t wanted, const float* hidden,
+                      const Run& run) const {
+  Run then = run;
+  if (next.behind_state) {
+    then.tokens -= wanted;
+    hidden += uint64_t{wanted} * parts_.hidden;
+  }
+  if (then.tokens == 0) return;
+  float* const input = run.activations->foreseen_input;
+  run.compute.kernels->rms_norm(hidden, next.residual->norm.data(), parts_.hidden, parts_.epsilon,
+                                input);
+  next.residual->block->foresee(input, then);
+}
+
+void Decoder::add_block(const ResidualBlock& residual, float* hidden, Run& run) const {
   Activations& a = *run.activations;
-  run.compute.kernels->rms_norm(a.hidden, next.norm.data(), parts_.hidden, parts_.epsilon,
-                                a.foreseen_input);
-  next.block->foresee(a.foreseen_input, run);
+  norm_vectors(run.compute, residual.norm, parts_.epsilon, run.tokens, hidden, a.normed);
+  residual.block->forward(a.normed, run, a.block);
+  for (uint32_t t = run.first_wanted; t < run.tokens; ++t) {
+    const uint64_t at = uint64_t{t} * parts_.hidden;
+    run.compute.kernels->add(a.block + at, parts_.hidden, hidden + at);
+  }
 }
 
 bool Decoder::forward(std::span<const uint32_t> ids, Run& run) const {
-  Activations& a = *run.activations;
-  parts_.embeddings.look_up(ids, run, a.hidden);
+  float* hidden = run.activations->hidden;
+  parts_.embeddings.look_up(ids, run, hidden);
   prepare_rope(parts_.rope, run);
-  const bool look_ahead = run.look_ahead > 0;
-  size_t index = 0;
+  uint32_t wanted = std::exchange(run.first_wanted, 0);
+  uint32_t index = 0;
   for (const std::vector<ResidualBlock>& layer : parts_.layers) {
     if (run.should_stop != nullptr && *run.should_stop && (*run.should_stop)()) return false;
     for (const ResidualBlock& residual : layer) {
-      norm_tokens(run, residual.norm, parts_.epsilon, a.hidden, a.normed);
-      const ResidualBlock* next = look_ahead ? next_experts_[index++] : nullptr;
+      if (run.tokens == 0) break;
+      const Next& next = next_experts_[index];
       run.while_reading = nullptr;
-      if (next != nullptr) run.while_reading = [&] { foresee(*next, run); };
-      residual.block->forward(a.normed, run, a.block);
-      for (uint32_t t = 0; t < run.tokens; ++t) {
-        const uint64_t at = uint64_t{t} * parts_.hidden;
-        run.compute.kernels->add(a.block + at, parts_.hidden, a.hidden + at);
+      if (run.look_ahead > 0 && next.residual != nullptr) {
+        run.while_reading = [&] { foresee(next, wanted, hidden, run); };
       }
+      const bool last = index++ == last_with_state_;
+      if (last) run.first_wanted = wanted;
+      add_block(residual, hidden, run);
+      if (!last) continue;
+      // From here on a token's hidden state serves that token alone: the others are done with.
+      hidden += uint64_t{wanted} * parts_.hidden;
+      run.position += wanted;
+      run.tokens -= wanted;
+      run.first_wanted = wanted = 0;
     }
   }
-  norm_tokens(run, parts_.final_norm, parts_.epsilon, a.hidden, a.hidden);
+  norm_vectors(run.compute, parts_.final_norm, parts_.epsilon, run.tokens, hidden, hidden);
   return true;
 }
 

@@ -40,12 +40,19 @@ class Decoder final : public Network {
   void logits(const float* hidden, uint32_t n, Run& run, float* logits) const override;
 
  private:
-  void foresee(const ResidualBlock& next, Run& run) const;
+  struct Next {
+    const ResidualBlock* residual = nullptr;
+    bool behind_state = false;  // of the last block that keeps something of a token
+  };
+  // wanted: as run.first_wanted was when the call began, of the tokens at `hidden`.
+  void foresee(const Next& next, uint32_t wanted, const float* hidden, const Run& run) const;
+  // hidden [run.tokens, parts_.hidden] += block(RMS norm(hidden)).
+  void add_block(const ResidualBlock& residual, float* hidden, Run& run) const;
 
   DecoderParts parts_;
-  // For every block in the order of computation: the next one behind it that streams experts, or
-  // null.
-  std::vector<const ResidualBlock*> next_experts_;
+  uint32_t last_with_state_ = 0;  // of all blocks, in the order of computation
+  // For every block in that order: the next one behind it that streams experts, if one does.
+  std::vector<Next> next_experts_;
 };
 
 }  // namespace sluice

@@ -380,10 +380,14 @@ void apply_linears(const ComputeContext& context, std::span<const LinearCall> ca
   std::array<PreparedInput, InputScratch::kSlots> inputs{};
   for (uint32_t i = 0; i < count; ++i) {
     const Linear& linear = *calls[i].linear;
-    block_rows[i] = rows_per_task(linear.matrix(), n, context.workers->threads());
-    first_task[i + 1] = first_task[i] + (linear.rows() + block_rows[i] - 1) / block_rows[i];
-    inputs[i] = prepared_input(context, linear.matrix(), linear.tables(), x, x_stride,
-                               scratch.slots[calls[i].input.value_or(i)], scratch.max_cols);
+    first_task[i + 1] = first_task[i];
+    if (calls[i].first == n) continue;
+    block_rows[i] = rows_per_task(linear.matrix(), n - calls[i].first, context.workers->threads());
+    first_task[i + 1] += (linear.rows() + block_rows[i] - 1) / block_rows[i];
+    const PreparedInput all =
+        prepared_input(context, linear.matrix(), linear.tables(), x, x_stride,
+                       scratch.slots[calls[i].input.value_or(i)], scratch.max_cols);
+    inputs[i] = skip_vectors(all, calls[i].first);
   }
   context.workers->run(first_task[count], [&](uint32_t task, uint32_t) {
     uint32_t i = 0;
@@ -391,13 +395,16 @@ void apply_linears(const ComputeContext& context, std::span<const LinearCall> ca
     const Linear& linear = *calls[i].linear;
     const uint32_t begin = (task - first_task[i]) * block_rows[i];
     const uint32_t end = std::min(begin + block_rows[i], linear.rows());
+    const uint32_t stride = calls[i].y_stride;
+    const uint32_t vectors = n - calls[i].first;
+    float* const y = calls[i].y + uint64_t{calls[i].first} * stride;
     multiply(context, linear.matrix(),
-             {.row_begin = begin, .row_end = end, .vectors = n, .y_stride = calls[i].y_stride},
-             inputs[i], calls[i].y);
+             {.row_begin = begin, .row_end = end, .vectors = vectors, .y_stride = stride},
+             inputs[i], y);
     if (linear.bias().empty()) return;
-    for (uint32_t v = 0; v < n; ++v) {
+    for (uint32_t v = 0; v < vectors; ++v) {
       context.kernels->add(linear.bias().data() + begin, end - begin,
-                           calls[i].y + uint64_t{v} * calls[i].y_stride + begin);
+                           y + uint64_t{v} * stride + begin);
     }
   });
 }

@@ -15,6 +15,7 @@ class Mlp final : public Block {
   Mlp(Trunk& trunk, const std::string& prefix, uint32_t width, const ModelConfig& config);
 
   void forward(const float* x, Run& run, float* y) const override;
+  bool stateless() const override { return true; }
 
  private:
   void forward_without_gate(const float* x, Run& run, float* y) const;

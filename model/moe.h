@@ -51,6 +51,7 @@ class Moe final : public Block {
       const ExpertSource& source, uint32_t source_layer, ExpertForm form = {});
 
   void forward(const float* x, Run& run, float* y) const override;
+  bool stateless() const override { return true; }
   bool has_experts() const override { return true; }
   void foresee(const float* x, Run& run) const override;
 

@@ -84,6 +84,8 @@ struct Run {
   Activations* activations = nullptr;
   uint64_t position = 0;  // of the first token
   uint32_t tokens = 0;
+  // The first token whose hidden state is asked for; as many as there are tokens: none is.
+  uint32_t first_wanted = 0;
   RoutingObserver* routing = nullptr;  // told of every token's experts; null: nobody is
   // Of the experts that the next layer will likely want, how many to read ahead. 0: none.
   uint32_t look_ahead = 0;
@@ -97,9 +99,10 @@ struct Run {
 class Network {
  public:
   virtual ~Network() = default;
-  // From token ids to the normed hidden state of each, in activations->hidden. Writes the KV cache
-  // at [position, position + tokens), and moves the recurrent state on by as many tokens. Returns
-  // false if it was stopped. Throws Error on a failed read of an expert.
+  // From token ids to the normed hidden state of each that is wanted, in its row of
+  // activations->hidden. Writes the KV cache at [position, position + tokens), and moves the
+  // recurrent state on by as many tokens. Returns false if it was stopped. Throws Error on a failed
+  // read of an expert.
   virtual bool forward(std::span<const uint32_t> ids, Run& run) const = 0;
   // logits [n, vocabulary] of n normed hidden states [n, hidden]; the same bits for every n.
   // Requires: n ≤ the chunk that the activations were laid out for.

@@ -15,10 +15,12 @@ struct Session::Impl {
     activations = Activations::layout(arena, m.config, m.limits);
   }
 
-  // Computes up to limits.chunk tokens; their normed hidden states are then in activations.hidden.
-  bool forward(std::span<const uint32_t> ids, const std::function<bool()>& should_stop,
-               RoutingRecorder* recorder) {
+  // Computes up to limits.chunk tokens; the normed hidden states from the first wanted one on are
+  // then in activations.hidden. A recorder hears of all, so all are computed.
+  bool forward(std::span<const uint32_t> ids, uint32_t first_wanted,
+               const std::function<bool()>& should_stop, RoutingRecorder* recorder) {
     Run run = make_run(static_cast<uint32_t>(ids.size()));
+    run.first_wanted = recorder != nullptr ? 0 : first_wanted;
     run.should_stop = &should_stop;
     run.routing = recorder;
     recurrent.begin();
@@ -45,12 +47,17 @@ struct Session::Impl {
         }
         return should_stop && should_stop();
       };
-      if (!forward(ids.subspan(done, n), between_layers, recorder)) return {};
+      const bool last_chunk = done + n == ids.size();
+      uint32_t first_wanted = last_chunk ? n - 1 : n;
+      const bool hand_out = on_logits && logits_from < position + n;
+      if (hand_out) {
+        first_wanted = static_cast<uint32_t>(std::max(logits_from, position) - position);
+      }
+      if (!forward(ids.subspan(done, n), first_wanted, between_layers, recorder)) return {};
       done += n;
-      if (on_logits && logits_from < position) {
-        const uint64_t first = std::max(logits_from, first_position) - first_position;
-        last = hand_out_logits(static_cast<uint32_t>(first), n, first_position, on_logits);
-      } else if (done == ids.size()) {
+      if (hand_out) {
+        last = hand_out_logits(first_wanted, n, first_position, on_logits);
+      } else if (last_chunk) {
         last = logits_of(n - 1, 1);
       }
       if (progress.prompt_tokens) progress.prompt_tokens(done, ids.size());
@@ -94,6 +101,7 @@ struct Session::Impl {
             .activations = &activations,
             .position = position,
             .tokens = tokens,
+            .first_wanted = 0,
             .routing = nullptr,
             .look_ahead = model.look_ahead(tokens),
             .should_stop = nullptr};

@@ -103,6 +103,8 @@ ModelOptions model_options(const Setting& setting, const MemoryPlan& whole, Comp
   return options;
 }
 
+constexpr int kDecoded = 6;
+
 // A prompt in one prefill, then some greedy tokens: all logits on the way.
 std::vector<float> run(const std::string& directory, const ModelOptions& options,
                        std::span<const uint32_t> prompt) {
@@ -110,7 +112,7 @@ std::vector<float> run(const std::string& directory, const ModelOptions& options
   Session session(model);
   std::vector<float> all = prefill_logits(session, prompt);
   const size_t vocabulary = model.config().vocabulary;
-  for (int i = 0; i < 6; ++i) {
+  for (int i = 0; i < kDecoded; ++i) {
     const auto logits = session.decode(argmax(std::span(all).last(vocabulary)));
     all.insert(all.end(), logits.begin(), logits.end());
   }
@@ -141,6 +143,29 @@ TEST_P(Determinism, DefaultComputeGivesOneResult) {
 TEST_P(Determinism, Float32GivesOneResult) {
   const GoldenCase golden(GetParam());
   expect_one_result(golden.directory, golden.ids, Compute::f32);
+}
+
+// What the last blocks leave out of tokens whose logits nobody asks for is missed by nobody: not by
+// the last token, and not by those decoded after it.
+TEST_P(Determinism, UnaskedLogitsChangeNothing) {
+  const GoldenCase golden(GetParam());
+  for (const uint32_t chunk : {3u, 512u}) {
+    ModelOptions options;
+    options.prefill_chunk = chunk;
+    const std::vector<float> expected = run(golden.directory, options, golden.ids);
+    Model model = Model::load(golden.directory, options);
+    Session session(model);
+    const std::span<const float> prompt = session.prefill(golden.ids);
+    std::vector<float> all(
+        expected.begin(),
+        expected.begin() + static_cast<std::ptrdiff_t>((golden.ids.size() - 1) * prompt.size()));
+    all.insert(all.end(), prompt.begin(), prompt.end());
+    for (int i = 0; i < kDecoded; ++i) {
+      const auto logits = session.decode(argmax(std::span(all).last(prompt.size())));
+      all.insert(all.end(), logits.begin(), logits.end());
+    }
+    EXPECT_TRUE(same_bits(all, expected)) << chunk;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, Determinism,
@@ -181,6 +206,25 @@ TEST(LogitsFrom, HandsOutTheSameRowsFromThereOn) {
                     {all.end() - static_cast<std::ptrdiff_t>(golden.vocabulary), all.end()}));
     }
   }
+}
+
+// Of the last layer's experts a prompt needs those of its last token; of a chunk before it, none.
+TEST(LogitsFrom, DemandsNoExpertsForLogitsThatNobodyAsksFor) {
+  const GoldenCase golden("qwen3_moe");
+  const auto demands = [&](uint32_t chunk, bool asked) {
+    ModelOptions options;
+    options.prefill_chunk = chunk;
+    Model model = Model::load(golden.directory, options);
+    Session session(model);
+    session.prefill(golden.ids,
+                    asked ? [](uint64_t, std::span<const float>) {} : Session::LogitsSink{});
+    const CacheStatistics cache = model.stream_statistics().cache;
+    return cache.hits + cache.in_flight_hits + cache.misses;
+  };
+  EXPECT_LT(demands(512, false), demands(512, true));
+  const ModelConfig config = read_config(golden.directory);
+  EXPECT_EQ(demands(1, true) - demands(1, false),
+            (golden.ids.size() - 1) * config.experts_per_token);
 }
 
 // The bundled model: 64 experts of 8 layers, so that budgets between floor and all evict for real.
