@@ -75,6 +75,10 @@ struct alignas(64) AmxBuffers {
   Sums sums[kStepGroups][kPair];
   uint8_t codes[kPair][kStepInputs / 4][64];
   float weight_scales[kPair][kStepGroups][16];
+  // Of the rows at work, a pair of tiles behind the other: the results, until all groups are in
+  // them. In y, vectors often lie a multiple of 4 KiB apart, and fight for the same lines of the
+  // first cache.
+  float totals[kStepRows / (kPair * kLanes)][kStepVectors][kPair * kLanes];
   // Of the 16 groups at work, codebook step * input scale; and the sums, 0 of an even codebook.
   float input_scales[kStepVectors][kLanes];
   float input_sums[kStepVectors][kLanes];
@@ -121,21 +125,26 @@ class AmxSums {
   AmxBuffers::Sums* late_ = nullptr;
 };
 
-// What kGroups groups, from group on, of kTiles tiles give vectors [begin, end) of a block, to y
-// or, unless they are the first, added to it. y: of the block's first vector, which is the step's
-// vector first_vector, and the first tile's first row. last: the rows that the last tile has.
+// Where results of vectors so far lie, or are to lie: rows of kPair tiles, `stride` apart.
+struct Results {
+  float* at;
+  size_t stride;
+};
+
+// Adds what kGroups groups, from group on, of kTiles tiles give vectors [begin, end) of a block to
+// `from`, but for the first group, and puts it to `to`. Both: of the block's first vector, which is
+// the step's vector first_vector, and the first tile's first row. last: the rows that the last tile
+// has.
 template <uint32_t kTiles, uint32_t kGroups>
 inline void add_sums(const AmxBuffers& buffers, uint32_t first_vector, uint32_t begin, uint32_t end,
-                     uint32_t group, __mmask16 last, float* y, size_t y_stride) {
-  const bool carries_on = group > 0;
+                     uint32_t group, __mmask16 last, Results from, Results to) {
+  const __mmask16 carried = group > 0 ? 0xffff : 0;
   for (uint32_t v = begin; v < end; ++v) {
-    float* const at = y + v * y_stride;
     const float* input_scales = buffers.input_scales[first_vector + v] + group % kLanes;
     const float* input_sums = buffers.input_sums[first_vector + v] + group % kLanes;
     Lanes totals[kTiles];
     for (uint32_t t = 0; t < kTiles; ++t) {
-      const __mmask16 rows = t + 1 < kTiles ? __mmask16{0xffff} : last;
-      totals[t].v = _mm512_maskz_loadu_ps(carries_on ? rows : __mmask16{0}, at + t * kLanes);
+      totals[t].v = _mm512_maskz_loadu_ps(carried, from.at + v * from.stride + t * kLanes);
     }
     for (uint32_t g = 0; g < kGroups; ++g) {
       const Lanes input_scale = splat(input_scales[g]);
@@ -149,7 +158,7 @@ inline void add_sums(const AmxBuffers& buffers, uint32_t first_vector, uint32_t 
     }
     for (uint32_t t = 0; t < kTiles; ++t) {
       const __mmask16 rows = t + 1 < kTiles ? __mmask16{0xffff} : last;
-      _mm512_mask_storeu_ps(at + t * kLanes, rows, totals[t].v);
+      _mm512_mask_storeu_ps(to.at + v * to.stride + t * kLanes, rows, totals[t].v);
     }
   }
 }
@@ -196,7 +205,7 @@ class AmxProduct {
       const uint32_t count = smaller(groups_ - group, step);
       if (group % kLanes == 0) keep_scales(group);
       for (uint32_t row = row_begin; row < row_end; row += kPair * kLanes) {
-        multiply_pair(row, row_end, group, count);
+        multiply_pair(row, row_end, (row - row_begin) / (kPair * kLanes), group, count);
       }
     }
   }
@@ -234,8 +243,9 @@ class AmxProduct {
     }
   }
 
-  // Groups [group, group + count) of two tiles, or of the last one.
-  void multiply_pair(uint32_t row, uint32_t row_end, uint32_t group, uint32_t count) {
+  // Groups [group, group + count) of two tiles, the step's pair `pair`, or of the last one.
+  void multiply_pair(uint32_t row, uint32_t row_end, uint32_t pair, uint32_t group,
+                     uint32_t count) {
     const uint32_t rows = row_end - row;
     const uint32_t tiles = rows > kLanes ? kPair : 1;
     const __mmask16 last = first_lanes(smaller(rows - (tiles - 1) * kLanes, kLanes));
@@ -253,13 +263,15 @@ class AmxProduct {
       }
       sums.finish();
       const auto add = tiles == 1 ? kAddSums[0][count - 1] : kAddSums[1][count - 1];
-      add(buffers_, begin, done - begin, height_, group, last,
-          y_ + size_t{first_ + begin} * task_.y_stride + row, task_.y_stride);
+      const Results so_far = {buffers_.totals[pair][begin], kPair * kLanes};
+      const Results final = {y_ + size_t{first_ + begin} * task_.y_stride + row, task_.y_stride};
+      add(buffers_, begin, done - begin, height_, group, last, so_far,
+          group + count < groups_ ? so_far : final);
     }
   }
 
   using AddSums = void (*)(const AmxBuffers&, uint32_t, uint32_t, uint32_t, uint32_t, __mmask16,
-                           float*, size_t);
+                           Results, Results);
   static constexpr AddSums kAddSums[kPair][kStepGroups] = {
       {add_sums<1, 1>, add_sums<1, 2>, add_sums<1, 3>, add_sums<1, 4>},
       {add_sums<2, 1>, add_sums<2, 2>, add_sums<2, 3>, add_sums<2, 4>}};
