@@ -56,6 +56,11 @@ inline void store_first(float* to, Lanes a, size_t count) {
   if (count > 8) _mm256_maskstore_ps(to + 8, mask.high, a.high);
 }
 
+inline Lanes in_register(Lanes a) {
+  __asm__("" : "+x"(a.low), "+x"(a.high));
+  return a;
+}
+
 inline Lanes operator+(Lanes a, Lanes b) {
   return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)};
 }

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "kernels/kernels.h"
+#include "kernels/unroll.h"
 
 namespace sluice::kernels {
 namespace {
@@ -52,6 +53,12 @@ inline void store_pairs(float* to, size_t stride, Lanes a) {
 }
 inline void store_first(float* to, Lanes a, size_t count) {
   _mm512_mask_storeu_ps(to, first_lanes(count), a.v);
+}
+
+// Loaded once, although several products use it: GCC 12 otherwise loads it for each.
+inline Lanes in_register(Lanes a) {
+  __asm__("" : "+v"(a.v));
+  return a;
 }
 
 inline Lanes operator+(Lanes a, Lanes b) { return {_mm512_add_ps(a.v, b.v)}; }
@@ -122,15 +129,19 @@ inline __m128 quarter(Lanes a) {
 inline void store_sums(const Lanes (&of)[2][8], float* y, size_t y_stride) {
   constexpr uint32_t kOrder[16] = {0, 2, 1, 3, 8, 10, 9, 11, 4, 6, 5, 7, 12, 14, 13, 15};
   __m512 all[16], a[8], b[4], c[2];
+  SLUICE_UNROLL
   for (uint32_t i = 0; i < 16; ++i) all[kOrder[i]] = of[i % 2][i / 2].v;
+  SLUICE_UNROLL
   for (int i = 0; i < 8; ++i) {
     a[i] = _mm512_add_ps(_mm512_shuffle_f32x4(all[i], all[i + 8], 0b01'00'01'00),
                          _mm512_shuffle_f32x4(all[i], all[i + 8], 0b11'10'11'10));
   }
+  SLUICE_UNROLL
   for (int i = 0; i < 4; ++i) {
     b[i] = _mm512_add_ps(_mm512_shuffle_f32x4(a[i], a[i + 4], 0b10'00'10'00),
                          _mm512_shuffle_f32x4(a[i], a[i + 4], 0b11'01'11'01));
   }
+  SLUICE_UNROLL
   for (int i = 0; i < 2; ++i) {
     const __m512d first = _mm512_castps_pd(b[i]), second = _mm512_castps_pd(b[i + 2]);
     c[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(first, second)),

@@ -3,6 +3,7 @@
 
 #include "kernels/lanes.h"
 #include "kernels/lanes_elementwise.h"
+#include "kernels/unroll.h"
 
 namespace sluice::kernels {
 namespace {
@@ -56,20 +57,26 @@ inline void tile(const std::byte* weights, uint32_t cols, const float* x, size_t
                  size_t y_stride) {
   const size_t row_bytes = size_t{cols} * Weights::kBytes;
   Lanes lanes[kRows][kVectors];
+  SLUICE_UNROLL
   for (auto& row : lanes) {
+    SLUICE_UNROLL
     for (Lanes& a : row) a = splat(0);
   }
   const auto accumulate = [&](auto weights_of_row, auto inputs_of_vector) {
     Lanes w[kRows];
+    SLUICE_UNROLL
     for (uint32_t r = 0; r < kRows; ++r) w[r] = weights_of_row(weights + r * row_bytes);
+    SLUICE_UNROLL
     for (uint32_t v = 0; v < kVectors; ++v) {
-      const Lanes input = inputs_of_vector(x + v * x_stride);
+      const Lanes input = in_register(inputs_of_vector(x + v * x_stride));
+      SLUICE_UNROLL
       for (uint32_t r = 0; r < kRows; ++r) lanes[r][v] = fma(w[r], input, lanes[r][v]);
     }
   };
   size_t i = 0;
   for (; i + kLanes <= cols; i += kLanes) {
     if (kVectors == 1 && kRows > 1 && i * Weights::kBytes % kLineBytes == 0) {
+      SLUICE_UNROLL
       for (uint32_t r = 0; r < kRows; ++r) {
         const std::byte* at = weights + r * row_bytes + i * Weights::kBytes;
         _mm_prefetch(at + kFarAheadBytes, _MM_HINT_T1);
@@ -87,10 +94,12 @@ inline void tile(const std::byte* weights, uint32_t cols, const float* x, size_t
   if constexpr (kRows == kWideTileRows && kVectors == kWideTileVectors) {
     return store_sums(lanes, y, y_stride);
   }
+  SLUICE_UNROLL
   for (uint32_t v = 0; v < kVectors; ++v) {
     if constexpr (kRows == 4) {
       _mm_storeu_ps(y + v * y_stride, sum_each(lanes[0][v], lanes[1][v], lanes[2][v], lanes[3][v]));
     } else {
+      SLUICE_UNROLL
       for (uint32_t r = 0; r < kRows; ++r) y[v * y_stride + r] = sum(lanes[r][v]);
     }
   }
