@@ -57,10 +57,10 @@ std::string header_text(const EndToEndReport& report) {
                  static_cast<unsigned long long>(report.prompt_tokens),
                  static_cast<unsigned long long>(report.warm_tokens),
                  static_cast<unsigned long long>(report.decode_tokens), report.tokens.c_str());
-  text +=
-      format("routing: %llu decoded tokens use %s of the experts (%s in the layer of fewest); ",
-             static_cast<unsigned long long>(routing.tokens), percent(mean(routing.used)).c_str(),
-             percent(std::ranges::min(routing.used)).c_str());
+  text += format(
+      "routing: %llu tokens behind the prompt use %s of the experts (%s in the layer of fewest); ",
+      static_cast<unsigned long long>(routing.tokens), percent(mean(routing.used)).c_str(),
+      percent(std::ranges::min(routing.used)).c_str());
   text +=
       format("each shares %s with the token before (at most %s, by chance %s)\n",
              percent(mean(routing.overlap)).c_str(),

@@ -195,7 +195,7 @@ Run run_once(const Subject& subject, const Combination& combination, Bounce boun
   const double prompt_seconds = prefilling.seconds();
   figures.prompt_rate = static_cast<double>(feed.prompt.size()) / prompt_seconds;
   const CacheStatistics cache = model.stream_statistics().cache;
-  figures.prompt_of_floor = static_cast<double>(cache.bytes_demanded - cache.bytes_kept()) /
+  figures.prompt_of_floor = static_cast<double>(cache.bytes_missed + cache.bytes_foreseen) /
                             (ceilings.disk * 1e9) / prompt_seconds;
 
   session.reset();

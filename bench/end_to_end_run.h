@@ -68,7 +68,8 @@ Ceilings measure_ceilings(const Subject& subject, const CeilingTask& task);
 struct Figures {
   double load_seconds = 0;
   double prompt_rate = 0;
-  double prompt_of_floor = 0;    // floor: reading the experts that were not in the cache
+  double prompt_of_floor = 0;    // floor: reading what was not in the cache when it was wanted,
+                                 // so that what is read again counts again
   double prompt_again_rate = 0;  // the same prompt once more, from what the first has left
   double decode_rate = 0;
   double decode_of_floor = 0;    // floor: the longer one of reading what was read from disk, and of
@@ -93,7 +94,7 @@ Figures medians(std::span<const Figures> rounds);
 
 struct Run {
   Figures figures;
-  Trace routing;   // of the decoded tokens
+  Trace routing;   // of the tokens behind the prompt
   std::string io;  // "io_uring, direct reads"
 };
 // Throws Error: as Model::load().

@@ -78,8 +78,9 @@ class PieceScheduler {
   void bounce_through(std::span<std::byte> memory);
   // Requires: what ReadRequest says.
   void add(const ReadRequest& request);
-  // The next piece to start, or null if the depth is reached, no bounce buffer is free or nothing
-  // is due. Retries come first, then demand, then speculation. Valid until its finish().
+  // The next piece to start, or null if the depth is reached, the share of the bounce buffers is
+  // taken (ReadQueue::bounce_through) or nothing is due. Retries come first, then demand, then
+  // speculation. Valid until its finish().
   Piece* start(Time now);
   // A started piece is back from the device, which may have others instead; finish() comes later.
   // For those who deliver() between the two; not needed else.

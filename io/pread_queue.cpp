@@ -65,8 +65,11 @@ class PreadQueue final : public ReadQueue {
   }
 
   void promote(uint64_t tag) override {
-    const std::lock_guard lock(mutex_);
-    scheduler_.promote(tag);
+    {
+      const std::lock_guard lock(mutex_);
+      scheduler_.promote(tag);
+    }
+    work_arrived_.notify_all();  // more of what is demanded may be at the device
   }
 
   void cancel(uint64_t tag) override {

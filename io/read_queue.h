@@ -98,10 +98,10 @@ class ReadQueue {
   virtual bool register_buffer(std::span<std::byte> memory) = 0;
   // From now on reads land in this memory, cut into buffers of kPieceBytes, and are copied to their
   // destinations as they arrive. Pieces at the device leave one buffer free, and speculative ones
-  // start only while less than half of the others are taken. Empty: reads land in place again. For
-  // disks that are slow to write to memory which no cache holds (stream/bounce_buffers.h). Borrowed
-  // until the next call or the queue's end. Requires: nothing in flight; memory aligned as
-  // destinations are.
+  // start only while fewer than half of the others, rounded down, are there. Empty: reads land in
+  // place again. For disks that are slow to write to memory which no cache holds
+  // (stream/bounce_buffers.h). Borrowed until the next call or the queue's end. Requires: nothing
+  // in flight; memory aligned as destinations are.
   virtual void bounce_through(std::span<std::byte> memory) = 0;
 };
 

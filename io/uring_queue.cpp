@@ -297,9 +297,9 @@ void UringQueue::withdraw_batch(int outcome) {
   }
 }
 
-// Takes all completions that have arrived, without waiting. The device gets its next pieces as soon
-// as there is room for them: before these are delivered, which takes time where they bounce, and
-// after each, since some devices tell of all that they have read at once, when nothing is left.
+// Takes all completions that have arrived, without waiting. Where pieces bounce, which takes time,
+// the device gets its next ones before these are delivered and after each of them, since some
+// devices tell of all that they have read at once, when nothing is left.
 void UringQueue::reap() {
   io_uring_cqe* cqe = nullptr;
   while (io_uring_peek_cqe(&ring_, &cqe) == 0) {
@@ -318,8 +318,9 @@ void UringQueue::reap() {
       arrived.piece->deliver(bytes);
       arrived.piece->file().forget(arrived.piece->offset(), bytes);
     }
+    const bool bounced = arrived.piece->bounces();
     scheduler_.finish(arrived.piece, arrived.outcome, now());
-    start_pieces();
+    if (bounced) start_pieces();
   }
   arrived_.clear();
 }

@@ -138,13 +138,15 @@ struct Results {
 template <uint32_t kTiles, uint32_t kGroups>
 inline void add_sums(const AmxBuffers& buffers, uint32_t first_vector, uint32_t begin, uint32_t end,
                      uint32_t group, __mmask16 last, Results from, Results to) {
-  const __mmask16 carried = group > 0 ? 0xffff : 0;
+  const bool carries_on = group > 0;
   for (uint32_t v = begin; v < end; ++v) {
     const float* input_scales = buffers.input_scales[first_vector + v] + group % kLanes;
     const float* input_sums = buffers.input_sums[first_vector + v] + group % kLanes;
     Lanes totals[kTiles];
     for (uint32_t t = 0; t < kTiles; ++t) {
-      totals[t].v = _mm512_maskz_loadu_ps(carried, from.at + v * from.stride + t * kLanes);
+      const __mmask16 rows = t + 1 < kTiles ? __mmask16{0xffff} : last;
+      totals[t].v = _mm512_maskz_loadu_ps(carries_on ? rows : __mmask16{0},
+                                          from.at + v * from.stride + t * kLanes);
     }
     for (uint32_t g = 0; g < kGroups; ++g) {
       const Lanes input_scale = splat(input_scales[g]);
@@ -264,9 +266,9 @@ class AmxProduct {
       sums.finish();
       const auto add = tiles == 1 ? kAddSums[0][count - 1] : kAddSums[1][count - 1];
       const Results so_far = {buffers_.totals[pair][begin], kPair * kLanes};
-      const Results final = {y_ + size_t{first_ + begin} * task_.y_stride + row, task_.y_stride};
+      const Results results = {y_ + size_t{first_ + begin} * task_.y_stride + row, task_.y_stride};
       add(buffers_, begin, done - begin, height_, group, last, so_far,
-          group + count < groups_ ? so_far : final);
+          group + count < groups_ ? so_far : results);
     }
   }
 

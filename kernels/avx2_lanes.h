@@ -56,6 +56,7 @@ inline void store_first(float* to, Lanes a, size_t count) {
   if (count > 8) _mm256_maskstore_ps(to + 8, mask.high, a.high);
 }
 
+// As in avx512_lanes.h.
 inline Lanes in_register(Lanes a) {
   __asm__("" : "+x"(a.low), "+x"(a.high));
   return a;

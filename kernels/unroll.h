@@ -1,5 +1,6 @@
-// SLUICE_UNROLL, before a loop over an array of registers: GCC 12 otherwise decides where such an
-// array lives before it unrolls, and keeps it in memory from one loop to the next.
+// SLUICE_UNROLL, before a loop over an array of registers where it matters: GCC 12 otherwise
+// decides where such an array lives before it unrolls, and keeps it in memory from one loop to the
+// next.
 #pragma once
 
 #ifdef __clang__

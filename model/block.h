@@ -15,10 +15,10 @@ class Block {
   virtual bool stateless() const { return false; }
   // Whether it streams experts.
   virtual bool has_experts() const { return false; }
-  // x [hidden]: of one token, about what forward() will soon get. Has the experts read ahead that
-  // it would choose of these (Run::look_ahead); for many tokens all, if most will be chosen. Writes
-  // the activations foreseen*, router* and inputs.
-  virtual void foresee(const float* /*x*/, Run& /*run*/) const {}
+  // x [hidden]: of one token, about what forward() will soon get, for so many tokens. Has the
+  // experts read ahead that it would choose of these (Run::look_ahead); for many tokens all, if
+  // most will be chosen. Writes the activations foreseen*, router* and inputs.
+  virtual void foresee(const float* /*x*/, uint32_t /*tokens*/, Run& /*run*/) const {}
 };
 
 }  // namespace sluice

@@ -42,18 +42,14 @@ Decoder::Decoder(DecoderParts parts) : parts_(std::move(parts)) {
 
 // The residual stream as it is now, before what lies between is added to it, is mostly what it will
 // be then: routers agree on most of the experts.
-void Decoder::foresee(const Next& next, uint32_t wanted, const float* hidden,
-                      const Run& run) const {
-  Run then = run;
-  if (next.behind_state) {
-    then.tokens -= wanted;
-    hidden += uint64_t{wanted} * parts_.hidden;
-  }
-  if (then.tokens == 0) return;
+void Decoder::foresee(const Next& next, uint32_t wanted, const float* hidden, Run& run) const {
+  const uint32_t first = next.behind_state ? wanted : 0;
+  if (first == run.tokens) return;
+  hidden += uint64_t{first} * parts_.hidden;
   float* const input = run.activations->foreseen_input;
   run.compute.kernels->rms_norm(hidden, next.residual->norm.data(), parts_.hidden, parts_.epsilon,
                                 input);
-  next.residual->block->foresee(input, then);
+  next.residual->block->foresee(input, run.tokens - first, run);
 }
 
 void Decoder::add_block(const ResidualBlock& residual, float* hidden, Run& run) const {
@@ -66,7 +62,8 @@ void Decoder::add_block(const ResidualBlock& residual, float* hidden, Run& run) 
   }
 }
 
-bool Decoder::forward(std::span<const uint32_t> ids, Run& run) const {
+bool Decoder::forward(std::span<const uint32_t> ids, const Run& given) const {
+  Run run = given;  // of fewer tokens in the end
   float* hidden = run.activations->hidden;
   parts_.embeddings.look_up(ids, run, hidden);
   prepare_rope(parts_.rope, run);

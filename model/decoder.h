@@ -36,7 +36,7 @@ class Decoder final : public Network {
  public:
   explicit Decoder(DecoderParts parts);
 
-  bool forward(std::span<const uint32_t> ids, Run& run) const override;
+  bool forward(std::span<const uint32_t> ids, const Run& given) const override;
   void logits(const float* hidden, uint32_t n, Run& run, float* logits) const override;
 
  private:
@@ -45,7 +45,7 @@ class Decoder final : public Network {
     bool behind_state = false;  // of the last block that keeps something of a token
   };
   // wanted: as run.first_wanted was when the call began, of the tokens at `hidden`.
-  void foresee(const Next& next, uint32_t wanted, const float* hidden, const Run& run) const;
+  void foresee(const Next& next, uint32_t wanted, const float* hidden, Run& run) const;
   // hidden [run.tokens, parts_.hidden] += block(RMS norm(hidden)).
   void add_block(const ResidualBlock& residual, float* hidden, Run& run) const;
 

@@ -356,13 +356,17 @@ void apply_linears(const ComputeContext& context, std::span<const LinearCall> ca
   SLUICE_CHECK(calls.size() <= InputScratch::kSlots && n <= scratch.vectors);
   const auto count = static_cast<uint32_t>(calls.size());
   std::array<uint32_t, InputScratch::kSlots> to_prepare{};
+  std::array<uint32_t, InputScratch::kSlots> first_read;  // of a call's input, by whom it serves
+  first_read.fill(n);
   uint32_t preparations = 0;
   for (uint32_t i = 0; i < count; ++i) {
-    const bool own = calls[i].input.value_or(i) == i;
-    if (own && needs_preparation(calls[i].linear->matrix())) to_prepare[preparations++] = i;
+    const uint32_t input = calls[i].input.value_or(i);
+    first_read[input] = std::min(first_read[input], calls[i].first);
+    if (input == i && needs_preparation(calls[i].linear->matrix())) to_prepare[preparations++] = i;
   }
   const auto prepare = [&](uint32_t task, uint32_t) {
     const uint32_t i = to_prepare[task / n];
+    if (task % n < first_read[i]) return;
     const Linear& linear = *calls[i].linear;
     prepare_vector(context, linear.matrix(), linear.tables(), x + uint64_t{task % n} * x_stride,
                    scratch.slots[i], task % n, scratch.max_cols);

@@ -146,7 +146,7 @@ struct LinearCall {
   uint32_t y_stride = 0;
   // Which call prepares this one's input: itself, or an earlier one (share_inputs).
   std::optional<uint32_t> input = std::nullopt;
-  uint32_t first = 0;  // of y's vectors before it nothing is computed
+  uint32_t first = 0;  // ≤ n: vectors of y before it are left as they are
 };
 
 // For matrices that are applied to the same input: whose preparation each one reads, its own index

@@ -132,10 +132,10 @@ void Moe::forward(const float* x, Run& run, float* y) const {
   sum_experts(run, y);
 }
 
-void Moe::foresee(const float* x, Run& run) const {
-  if (run.tokens > 1) {
+void Moe::foresee(const float* x, uint32_t tokens, Run& run) const {
+  if (tokens > 1) {
     // Where each expert is chosen four times on average, 98 of 100 are chosen at all.
-    if (uint64_t{run.tokens} * top_k_ < uint64_t{4} * experts_) return;
+    if (uint64_t{tokens} * top_k_ < uint64_t{4} * experts_) return;
     std::vector<uint32_t> all(experts_);
     std::iota(all.begin(), all.end(), 0u);
     run.experts->look_ahead(source_layer_, all, FetchMode::sweep);

@@ -53,7 +53,7 @@ class Moe final : public Block {
   void forward(const float* x, Run& run, float* y) const override;
   bool stateless() const override { return true; }
   bool has_experts() const override { return true; }
-  void foresee(const float* x, Run& run) const override;
+  void foresee(const float* x, uint32_t tokens, Run& run) const override;
 
  private:
   // Of kMaxProjections matrices of an expert, those that read the block's input come first, and the

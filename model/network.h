@@ -103,7 +103,7 @@ class Network {
   // activations->hidden. Writes the KV cache at [position, position + tokens), and moves the
   // recurrent state on by as many tokens. Returns false if it was stopped. Throws Error on a failed
   // read of an expert.
-  virtual bool forward(std::span<const uint32_t> ids, Run& run) const = 0;
+  virtual bool forward(std::span<const uint32_t> ids, const Run& run) const = 0;
   // logits [n, vocabulary] of n normed hidden states [n, hidden]; the same bits for every n.
   // Requires: n ≤ the chunk that the activations were laid out for.
   virtual void logits(const float* hidden, uint32_t n, Run& run, float* logits) const = 0;

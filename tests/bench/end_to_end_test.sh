@@ -8,8 +8,8 @@ program=$1
 . "$(dirname "$0")/../tools/cli.sh"
 
 files() {
-  expect 0 'routing: 24 decoded tokens use' --quick --threads 1,2 --depths 2,8 --lookahead off \
-    --neighbour     --json "$work/json" --svg "$work/svg"
+  expect 0 'routing: 24 tokens behind the prompt use' --quick --threads 1,2 --depths 2,8 \
+    --lookahead off --neighbour --json "$work/json" --svg "$work/svg"
   python3 - "$work/json" "$work/svg" << 'CHECK' || fail "the JSON or the SVG"
 import json, sys
 import xml.etree.ElementTree as xml

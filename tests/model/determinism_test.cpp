@@ -169,9 +169,9 @@ TEST_P(Determinism, UnaskedLogitsChangeNothing) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, Determinism,
-                         testing::Values("qwen3", "qwen3_moe", "mistral", "glm4_moe", "qwen2_moe",
-                                         "deepseek_v2", "deepseek_v3", "deepseek_v32", "qwen3_5",
-                                         "nemotron_h_latent", "tq3_qwen3_5_moe",
+                         testing::Values("qwen3", "qwen3_moe", "mistral", "gpt_oss", "glm4_moe",
+                                         "qwen2_moe", "deepseek_v2", "deepseek_v3", "deepseek_v32",
+                                         "qwen3_5", "nemotron_h_latent", "tq3_qwen3_5_moe",
                                          "tq3a_tq2e_qwen3_moe", "tq3_qwen3_moe_blockwise"),
                          [](const auto& test) { return test.param; });
 
@@ -209,22 +209,32 @@ TEST(LogitsFrom, HandsOutTheSameRowsFromThereOn) {
 }
 
 // Of the last layer's experts a prompt needs those of its last token; of a chunk before it, none.
+// And no others are read ahead.
 TEST(LogitsFrom, DemandsNoExpertsForLogitsThatNobodyAsksFor) {
-  const GoldenCase golden("qwen3_moe");
-  const auto demands = [&](uint32_t chunk, bool asked) {
+  const std::string directory = SLUICE_DEMO_MODEL;
+  const ModelConfig config = read_config(directory);
+  std::vector<uint32_t> prompt;
+  for (uint32_t i = 0; i < 240; ++i) prompt.push_back(3 + i * 97 % 8000);
+  const auto run = [&](uint32_t chunk, bool asked) {
     ModelOptions options;
     options.prefill_chunk = chunk;
-    Model model = Model::load(golden.directory, options);
+    options.look_ahead = config.experts;
+    options.budget.kind = BudgetRequest::Kind::all;
+    Model model = Model::load(directory, options);
     Session session(model);
-    session.prefill(golden.ids,
-                    asked ? [](uint64_t, std::span<const float>) {} : Session::LogitsSink{});
-    const CacheStatistics cache = model.stream_statistics().cache;
+    const auto ignore = [](uint64_t, std::span<const float>) {};
+    session.prefill(prompt, asked ? ignore : Session::LogitsSink{});
+    return model.stream_statistics().cache;
+  };
+  const auto demands = [](const CacheStatistics& cache) {
     return cache.hits + cache.in_flight_hits + cache.misses;
   };
-  EXPECT_LT(demands(512, false), demands(512, true));
-  const ModelConfig config = read_config(golden.directory);
-  EXPECT_EQ(demands(1, true) - demands(1, false),
-            (golden.ids.size() - 1) * config.experts_per_token);
+  EXPECT_EQ(demands(run(1, true)) - demands(run(1, false)),
+            (prompt.size() - 1) * config.experts_per_token);
+  const CacheStatistics unasked = run(512, false);
+  EXPECT_LT(demands(unasked), demands(run(512, true)));
+  EXPECT_LE(unasked.misses + unasked.speculative_loads,
+            (config.layers - 1) * config.experts + config.experts_per_token);
 }
 
 // The bundled model: 64 experts of 8 layers, so that budgets between floor and all evict for real.
